@@ -1,0 +1,193 @@
+import { z } from "zod";
+
+/** How beta, the weight of the divergence, is found at each iteration. */
+export type BetaSetting =
+  | number
+  | "auto"
+  | { readonly target: number }
+  | { readonly schedule: "constant" | "linear" | "cosine"; readonly from: number; readonly to?: number | undefined };
+
+/** One term of the weighted sum of rewards. */
+export interface RewardSetting {
+  readonly name: string;
+  readonly weight: number;
+  readonly path?: string | undefined;
+}
+
+/** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
+export interface TrainConfig {
+  readonly model: string;
+  /** `world:train`, `world:held-out`, a path, or the prompts themselves. */
+  readonly prompts: string | readonly string[];
+  readonly rewards: readonly RewardSetting[];
+  readonly lora: { readonly rank: number; readonly alpha: number; readonly targets: readonly string[] };
+  readonly divergence: {
+    readonly kind: "none" | "kl" | "hellinger" | "js" | "js-sampled" | "fisher";
+    readonly reduction: "mean" | "sum";
+    readonly stepReduction: "sum" | "mean";
+    readonly detachReference: boolean;
+    readonly samples: number;
+  };
+  readonly beta: BetaSetting;
+  readonly steps: number;
+  readonly timesteps: "linspace" | "skipping" | readonly number[];
+  readonly guidanceScale: number;
+  /** Undefined means all steps. */
+  readonly backpropSteps?: number | undefined;
+  readonly checkpointing: "none" | "step";
+  readonly batchSize: number;
+  readonly accumulation: number;
+  readonly iterations: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly adam: { readonly beta1: number; readonly beta2: number; readonly epsilon: number };
+  readonly maxGradNorm: number;
+  readonly ema: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly provider: "cpu" | "cuda" | "webgpu";
+  readonly evaluation: { readonly every: number; readonly prompts: string | readonly string[]; readonly count: number };
+  readonly checkpoint: { readonly every: number; readonly keep: number };
+  /** Undefined means that the command chooses a folder under `runs/`. */
+  readonly out?: string | undefined;
+}
+
+/*
+ * Configuration of ROCM training. The descriptions are the manual (`tastemaker train --help-config`), so each says what the setting
+ * means and what raising it does. Sources: the paper (arXiv 2503.06171) and the code bases it builds on; sizes are for one device.
+ */
+const positiveInteger = z.int().min(1);
+
+const lora = z
+  .strictObject({
+    rank: positiveInteger.max(1024).default(16).describe("Rank r of each adapter pair. Raising it gives the adapter more freedom, a larger file and slower steps."),
+    alpha: z.number().gt(0).default(32).describe("The adapter's output is multiplied by alpha/rank. Raising it acts like a higher learning rate."),
+    targets: z
+      .array(z.string().min(1))
+      .min(1)
+      .default(["to_q", "to_k", "to_v", "to_out.0"])
+      .describe("Name endings of the U-Net's linear layers that get an adapter."),
+  })
+  .prefault({})
+  .describe("Low-rank adapter that is trained; the model's own weights stay frozen.");
+
+const reward = z.strictObject({
+  name: z.string().min(1).describe("Reward model, e.g. `clip-score`, `aesthetic`; an unknown name is answered with the list."),
+  weight: z.number().default(1).describe("Factor of this reward in the weighted sum. Negative means: make it lower."),
+  path: z.string().min(1).optional().describe("Weights of the reward model, where it does not come with the base model."),
+});
+
+const divergence = z
+  .strictObject({
+    kind: z
+      .enum(["none", "kl", "hellinger", "js", "js-sampled", "fisher"])
+      .default("kl")
+      .describe("How the tuned model's steps are held near the base model's. `none` never evaluates the base model (faster) and lets the reward be exploited freely."),
+    reduction: z
+      .enum(["mean", "sum"])
+      .default("mean")
+      .describe("Over the numbers of a latent: `sum` is the textbook value, `mean` does not depend on the picture's size, so the same beta fits all models."),
+    stepReduction: z.enum(["sum", "mean"]).default("sum").describe("Over the sampling steps: `mean` divides by steps - 1."),
+    detachReference: z
+      .boolean()
+      .default(false)
+      .describe("true: no gradient through the base model's input, as most code bases do (a little cheaper). false: the exact gradient."),
+    samples: positiveInteger.max(4096).default(16).describe("Draws per step of `js-sampled`; ignored by the others. Raising it lowers the estimate's noise."),
+  })
+  .prefault({})
+  .describe("The regulariser of the paper.");
+
+const nonNegative = z.number().min(0);
+const betaExpected = 'a number >= 0, "auto", {"target": number} or {"schedule": "constant" | "linear" | "cosine", "from": number, "to": number}';
+
+const beta = z
+  .union([
+    nonNegative,
+    z.literal("auto"),
+    z.strictObject({ target: z.number().gt(0).describe("Value at which beta is steered to hold the summed divergence.") }),
+    z.strictObject({
+      schedule: z.enum(["constant", "linear", "cosine"]).describe("Shape of beta over the iterations."),
+      from: nonNegative.describe("Beta at the first iteration."),
+      to: nonNegative.optional().describe("Beta at the last iteration; not needed for `constant`."),
+    }),
+  ])
+  .default("auto")
+  .meta({
+    description:
+      'Weight of the divergence in the loss. Raising it keeps pictures nearer to the base model and the reward lower. "auto" steers it slowly so that beta times divergence stays near a tenth of the reward, as the paper does by hand; {"target": x} holds the divergence at x.',
+    expected: betaExpected,
+  });
+
+const promptsExpected = "`world:train`, `world:held-out`, the path of a text file, or a list of prompts";
+const promptText = z.string().min(1).max(10_000);
+
+function prompts(fallback: string, meaning: string): z.ZodDefault<z.ZodUnion<readonly [z.ZodString, z.ZodArray<z.ZodString>]>> {
+  return z
+    .union([promptText, z.array(promptText).min(1)])
+    .default(fallback)
+    .meta({ description: `${meaning}: ${promptsExpected}. A text file has one prompt per line; empty lines and lines that begin with # are skipped.`, expected: promptsExpected });
+}
+
+const evaluation = z
+  .strictObject({
+    every: z.int().min(0).default(50).describe("Iterations between evaluations on the held-out prompts; 0 evaluates only before and after."),
+    prompts: prompts("world:held-out", "Held-out prompts, never trained on"),
+    count: positiveInteger.max(100_000).default(64).describe("Prompts per evaluation, one picture each. Raising it narrows the error bars as its square root."),
+  })
+  .prefault({})
+  .describe("How the tuned model is compared with the base model, on equal prompts and noise.");
+
+const checkpoint = z
+  .strictObject({
+    every: positiveInteger.default(25).describe("Iterations between checkpoints: the most work a crash can cost."),
+    keep: positiveInteger.default(3).describe("Newest checkpoints to keep; the best-evaluated one stays as well."),
+  })
+  .prefault({})
+  .describe("What `tastemaker resume` continues from.");
+
+const adam = z
+  .strictObject({
+    beta1: z.number().min(0).lt(1).default(0.9).describe("Memory of the gradient's mean."),
+    beta2: z.number().min(0).lt(1).default(0.999).describe("Memory of the gradient's square."),
+    epsilon: z.number().gt(0).default(1e-8).describe("Added to the denominator."),
+  })
+  .prefault({})
+  .describe("AdamW's own constants.");
+
+/** The schema of ROCM training; `describeConfig` prints it. */
+export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
+  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker) or a folder in the diffusers layout holding a latent consistency model."),
+  prompts: prompts("world:train", "Prompts to train on"),
+  rewards: z.array(reward).min(1).default([{ name: "clip-score", weight: 1 }]).describe("What to raise: the weighted sum of these rewards."),
+  lora,
+  divergence,
+  beta,
+  steps: z.int().min(1).max(50).default(8).describe("Sampling steps N of a picture. Raising it makes better pictures and costs time in proportion. With 1 there is no divergence."),
+  timesteps: z
+    .union([z.enum(["linspace", "skipping"]), z.array(z.int().min(0).max(999)).min(1).max(50)])
+    .default("linspace")
+    .meta({
+      description: "Where the steps lie: `linspace` (today's rule), `skipping` (older releases), or a falling list of training timesteps, one per step.",
+      expected: '"linspace", "skipping" or a list of timesteps from 999 down to 0',
+    }),
+  guidanceScale: z.number().min(1).max(100).default(8).describe("Guidance w, an input of the network. Raising it follows the prompt more closely with harsher colours; 1 is no guidance."),
+  backpropSteps: z.int().min(1).max(50).optional().describe("Only the last K steps carry gradient (DRaFT-K): cheaper, less exact. With 1 the divergence has no gradient. Default: all steps."),
+  checkpointing: z
+    .enum(["none", "step"])
+    .default("none")
+    .describe("`none` keeps every intermediate value (fastest); `step` keeps only the latents between steps and computes the rest again (far less memory). Same numbers."),
+  batchSize: positiveInteger.max(4096).default(1).describe("Prompts computed together. Raising it costs memory."),
+  accumulation: positiveInteger.max(4096).default(1).describe("Batches whose gradients are averaged before each update; batchSize 1 x accumulation 4 equals 4 x 1."),
+  iterations: positiveInteger.max(10_000_000).default(1000).describe("Updates of the adapter (the paper: 10000 with batch 1)."),
+  learningRate: z.number().gt(0).max(1).default(1e-4).describe("AdamW's step size. Raising it learns faster and exploits the reward sooner."),
+  weightDecay: z.number().min(0).max(1).default(1e-4).describe("Decoupled decay of the adapter per update, times the learning rate."),
+  adam,
+  maxGradNorm: z.number().gt(0).default(1).describe("A longer gradient (norm over all adapters) is scaled down to this."),
+  ema: z.number().min(0).lt(1).default(0).describe("Decay of a moving average of the adapter, which is then what is evaluated and exported; 0 turns it off."),
+  seed: z.int().min(0).default(0).describe("Every random number is derived from it; equal seeds give equal runs."),
+  threads: z.int().min(0).max(1024).default(0).describe("Threads for the arithmetic; 0 uses all cores. Results do not depend on it beyond rounding."),
+  provider: z.enum(["cpu", "cuda", "webgpu"]).default("cpu").describe("Where onnxruntime computes; `tastemaker doctor` lists what this machine has."),
+  evaluation,
+  checkpoint,
+  out: z.string().min(1).optional().describe("Run directory to create. Default: runs/<date>-<model>."),
+});
