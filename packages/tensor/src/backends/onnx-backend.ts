@@ -1,0 +1,92 @@
+import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
+import { InternalError, UsageError } from "../errors.ts";
+import { encodeProgram } from "../onnx/encode.ts";
+import type { DType } from "../shape.ts";
+import { type Backend, bindInputs, type HostData, type HostTensor } from "./backend.ts";
+
+/** The parts of onnxruntime (node or web) that are used. */
+export interface OnnxRuntime {
+  readonly InferenceSession: { create(model: Uint8Array, options?: InferenceSession.SessionOptions): Promise<InferenceSession> };
+  readonly Tensor: typeof OrtTensor;
+  /** Names of the execution providers in this build (onnxruntime-node). */
+  listSupportedBackends?(): readonly { readonly name: string; readonly bundled: boolean }[];
+}
+
+export interface OnnxBackendOptions {
+  /** Execution provider; default `cpu`. */
+  readonly provider?: "cpu" | "cuda" | "webgpu";
+  /** Threads inside an operator; default 2. Results do not depend on it. */
+  readonly threads?: number;
+}
+
+/** Weights above this size are used in place from their files; below, copied and reordered for speed. */
+const LOW_MEMORY_BYTES = 512 * 2 ** 20;
+
+/** Float32 numbers for onnxruntime; booleans as bytes. */
+function toRuntime(data: HostData, dtype: DType): Float32Array | Int32Array | Uint8Array {
+  if (dtype === "float32") return data instanceof Float32Array ? data : Float32Array.from(data);
+  if (dtype === "int32") return data instanceof Int32Array ? data : Int32Array.from(data);
+  return data instanceof Uint8Array ? data : Uint8Array.from(data);
+}
+
+/**
+ * Runs programs by onnxruntime in float32.
+ *
+ * Settings follow measurements: memory patterns double the peak, spinning threads of alternating sessions slow each other down
+ * five to ten times, the SkipLayerNormalization fusion is slower than its parts.
+ */
+export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}): Backend {
+  const { provider = "cpu", threads = 2 } = options;
+  return {
+    name: `onnxruntime-${provider}`,
+    compile: async (traced, compileOptions = {}) => {
+      const weightBytes = traced.nodes.reduce((total, { attributes }) => {
+        const source = attributes["source"];
+        return total + (typeof source === "object" && source !== null && "sizeBytes" in source ? source.sizeBytes : 0);
+      }, 0);
+      const isLow = (compileOptions.memory ?? (weightBytes > LOW_MEMORY_BYTES ? "low" : "fast")) === "low";
+      const hasSegments = traced.nodes.some(({ operator }) => operator.name === "segment");
+      const { model, folder } = encodeProgram(traced, { provider, convInputGradient: isLow ? "transpose" : "flip" });
+      const disabled = ["SkipLayerNormFusion", ...(hasSegments || isLow ? ["CommonSubexpressionElimination"] : []), ...(isLow ? ["ConstantFolding"] : [])];
+      const extra = {
+        session: {
+          "intra_op.allow_spinning": "0",
+          ...(isLow ? { disable_prepacking: "1" } : {}),
+          ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
+        },
+        optimization: { disable_specified_optimizers: disabled.join(";") },
+      };
+      let session: InferenceSession;
+      try {
+        session = await ort.InferenceSession.create(model, {
+          executionProviders: [provider],
+          graphOptimizationLevel: isLow ? "extended" : "all",
+          enableMemPattern: false,
+          executionMode: "sequential",
+          intraOpNumThreads: threads,
+          interOpNumThreads: 1,
+          logSeverityLevel: 3,
+          extra,
+        });
+      } catch (error) {
+        if (provider === "cpu") throw new InternalError(`onnxruntime refused a program: ${String(error)}`);
+        const available = ort.listSupportedBackends?.().map(({ name }) => name).join(", ") ?? "unknown";
+        throw new UsageError("provider-unavailable", `provider: expected one that starts here, got ${provider} (${String(error)}); this build knows ${available}`, "use --provider cpu");
+      }
+      return {
+        run: async (inputs) => {
+          const bound = bindInputs(traced, inputs);
+          const feeds: Record<string, OrtTensor> = {};
+          for (const [name, { shape, dtype, data }] of bound) feeds[name] = new ort.Tensor(dtype, toRuntime(data, dtype) as Float32Array, [...shape]) as OrtTensor;
+          const results = await session.run(feeds);
+          const outputs: Record<string, HostTensor> = {};
+          for (const { name, tensor } of traced.outputs) {
+            outputs[name] = { shape: tensor.shape, dtype: tensor.dtype, data: results[`out:${name}`]!.data as HostData };
+          }
+          return outputs;
+        },
+        dispose: async () => session.release(),
+      };
+    },
+  };
+}

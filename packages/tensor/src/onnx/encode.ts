@@ -1,0 +1,161 @@
+import { InternalError } from "../errors.ts";
+import { constantOperator, inputOperator, weightOperator } from "../ops/leaves.ts";
+import { inlineSegments } from "../ops/segment.ts";
+import { nodesOf, type Program } from "../program.ts";
+import type { Shape } from "../shape.ts";
+import { simplify } from "../simplify.ts";
+import type { OnnxAttribute, OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
+import { ELEMENT_TYPE, type OnnxInitializer, type OnnxNode, writeModel } from "./writer.ts";
+
+export interface EncodeOptions {
+  readonly provider: OnnxEmitter["provider"];
+  readonly convInputGradient: OnnxEmitter["convInputGradient"];
+  /** Puts the ONNX nodes into the order in which they should be listed; default: as emitted. */
+  readonly order?: (nodes: readonly OnnxNode[], outputs: readonly string[]) => readonly OnnxNode[];
+}
+
+export interface EncodedProgram {
+  readonly model: Uint8Array;
+  /** Folder that the external weights' locations are relative to; undefined without external weights. */
+  readonly folder: string | undefined;
+  readonly nodeCount: number;
+  /** Bytes of weights that stay in their files. */
+  readonly externalBytes: number;
+}
+
+/** Bytes of a number list in the element type's little-endian form. */
+function bytesOf(values: ArrayLike<number>, type: "float32" | "int32" | "int64" | "bool"): Uint8Array {
+  if (type === "int64") return new Uint8Array(BigInt64Array.from(Array.from(values), BigInt).buffer);
+  if (type === "int32") return new Uint8Array(Int32Array.from(values).buffer);
+  return type === "bool" ? Uint8Array.from(values) : new Uint8Array(Float32Array.from(values).buffer);
+}
+
+/** Longest folder that contains all files (POSIX or Windows separators), with a trailing separator. */
+function commonFolder(files: readonly string[]): string {
+  const folders = files.map((file) => file.slice(0, Math.max(file.lastIndexOf("/"), file.lastIndexOf("\\")) + 1));
+  let shared = folders[0] ?? "";
+  for (const folder of folders) {
+    while (!folder.startsWith(shared)) shared = shared.slice(0, Math.max(shared.lastIndexOf("/", shared.length - 2), shared.lastIndexOf("\\", shared.length - 2)) + 1);
+  }
+  return shared;
+}
+
+/** Collects ONNX nodes and initializers; equal constants are stored once. */
+class GraphBuilder implements OnnxEmitter {
+  readonly provider: OnnxEmitter["provider"];
+  readonly convInputGradient: OnnxEmitter["convInputGradient"];
+  readonly nodes: OnnxNode[] = [];
+  readonly initializers = new Map<string, OnnxInitializer>();
+  private nextName = 0;
+
+  constructor(options: EncodeOptions) {
+    this.provider = options.provider;
+    this.convInputGradient = options.convInputGradient;
+  }
+
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, OnnxAttribute>> = {},
+    options: { readonly domain?: string; readonly outputCount?: number } = {},
+  ): string[] {
+    const outputs = Array.from({ length: options.outputCount ?? 1 }, () => `t${this.nextName++}`);
+    this.nodes.push({ opType, inputs, outputs, attributes, domain: options.domain ?? "" });
+    return outputs;
+  }
+
+  private initializer(values: ArrayLike<number>, shape: Shape, type: "float32" | "int32" | "int64" | "bool"): string {
+    const content = bytesOf(values, type);
+    // Small constants are shared by content; large ones are few.
+    const key = content.length <= 4096 ? `${type}[${shape}]${content.join()}` : `unique${this.initializers.size}`;
+    const known = this.initializers.get(key);
+    if (known) return known.name;
+    const name = `c${this.initializers.size}`;
+    this.initializers.set(key, { name, shape, elementType: ELEMENT_TYPE[type], content });
+    return name;
+  }
+
+  floats(values: ArrayLike<number>, shape: Shape = [values.length]): string {
+    return this.initializer(values, shape, "float32");
+  }
+
+  ints(values: readonly number[]): string {
+    return this.initializer(values, [values.length], "int64");
+  }
+
+  int32s(values: ArrayLike<number>, shape: Shape): string {
+    return this.initializer(values, shape, "int32");
+  }
+
+  bools(values: ArrayLike<number>, shape: Shape): string {
+    return this.initializer(values, shape, "bool");
+  }
+
+  external(source: WeightSource): string {
+    const key = `${source.file}@${source.offset}[${source.shape}]`;
+    const known = this.initializers.get(key);
+    if (known) return known.name;
+    const name = `w${this.initializers.size}`;
+    this.initializers.set(key, { name, shape: source.shape, elementType: ELEMENT_TYPE[source.dtype], content: source });
+    return name;
+  }
+}
+
+function emitNodes(builder: GraphBuilder, nodes: readonly Node[], inputNames: ReadonlyMap<Tensor, string>): Map<Tensor, string> {
+  const names = new Map(inputNames);
+  const isFixed = (tensor: Tensor): boolean => tensor.node.operator.name === constantOperator.name || tensor.node.operator.name === weightOperator.name;
+  for (const node of nodes) {
+    if (node.operator.name === inputOperator.name) continue;
+    // Half-precision weights are widened anew for each user: one shared copy would stay in memory from the first use to the last.
+    const isLazy = (tensor: Tensor): boolean => tensor.node.operator.name === weightOperator.name;
+    if (isLazy(node.outputs[0]!)) continue;
+    const inputs = node.inputs.map((operand) => {
+      if (!isLazy(operand)) return names.get(operand)!;
+      return operand.node.operator.onnx(builder, { inputs: [], inputTypes: [], outputTypes: operand.node.outputs, attributes: operand.node.attributes, isFixed: [] })[0]!;
+    });
+    const outputs = node.operator.onnx(builder, {
+      inputs,
+      inputTypes: node.inputs,
+      outputTypes: node.outputs,
+      attributes: node.attributes,
+      isFixed: node.inputs.map(isFixed),
+    });
+    if (outputs.length !== node.outputs.length) throw new InternalError(`${node.operator.name}: emitted ${outputs.length} outputs, declared ${node.outputs.length}`);
+    node.outputs.forEach((output, i) => names.set(output, outputs[i]!));
+  }
+  return names;
+}
+
+/** Simplifies a program and writes it as an ONNX model (opset 18, com.microsoft 1, static shapes). Weights stay in their files. */
+export function encodeProgram(traced: Program, options: EncodeOptions): EncodedProgram {
+  const simple = simplify(traced);
+  const tensors = inlineSegments(simple.outputs.map(({ tensor }) => tensor));
+  const builder = new GraphBuilder(options);
+  const inputNames = new Map(traced.inputs.map(({ name, tensor }) => [tensor, name]));
+  const names = emitNodes(builder, nodesOf(tensors), inputNames);
+  tensors.forEach((tensor, i) => {
+    const leaf = tensor.node.operator;
+    const from =
+      leaf.name === weightOperator.name
+        ? leaf.onnx(builder, { inputs: [], inputTypes: [], outputTypes: tensor.node.outputs, attributes: tensor.node.attributes, isFixed: [] })[0]!
+        : names.get(tensor)!;
+    // A graph output needs a name of its own, even when the value is an input, a constant or another output too.
+    builder.nodes.push({ opType: "Identity", inputs: [from], outputs: [`out:${traced.outputs[i]!.name}`], attributes: {}, domain: "" });
+  });
+  const outputNames = traced.outputs.map(({ name }) => `out:${name}`);
+  const nodes = options.order ? options.order(builder.nodes, outputNames) : builder.nodes;
+  const initializers = [...builder.initializers.values()];
+  const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
+  const folder = files.length > 0 ? commonFolder(files) : undefined;
+  const model = writeModel(
+    {
+      nodes,
+      initializers,
+      inputs: traced.inputs.map(({ name, tensor: { shape, dtype } }) => ({ name, shape, dtype })),
+      outputs: traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name: `out:${name}`, shape, dtype })),
+    },
+    (file) => file.slice(folder?.length ?? 0),
+  );
+  const externalBytes = initializers.reduce((total, { content }) => total + (content instanceof Uint8Array ? 0 : content.sizeBytes), 0);
+  return { model, folder, nodeCount: nodes.length, externalBytes };
+}

@@ -1,0 +1,95 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import type { DType, Shape } from "../shape.ts";
+import type { OnnxAttribute, WeightSource } from "../tensor.ts";
+
+// Field numbers of onnx.proto (ONNX IR version 8, opset 18); only what this project writes.
+const ATTRIBUTE = { name: 1, float: 2, int: 3, string: 4, ints: 8, type: 20 } as const;
+const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 } as const;
+export const ELEMENT_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9, F32: 1, F16: 10, BF16: 16 } as const;
+
+const submessage = (writer: BinaryWriter, field: number, message: BinaryWriter): BinaryWriter => writer.tag(field, 2).bytes(message.finish());
+const text = (writer: BinaryWriter, field: number, value: string): BinaryWriter => writer.tag(field, 2).string(value);
+const int = (writer: BinaryWriter, field: number, value: number): BinaryWriter => writer.tag(field, 0).int64(value);
+
+/** One ONNX node before it is written. */
+export interface OnnxNode {
+  readonly opType: string;
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, OnnxAttribute>>;
+}
+
+/** A named constant: bytes in the model, or a place in an external file. */
+export interface OnnxInitializer {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly elementType: number;
+  readonly content: Uint8Array | WeightSource;
+}
+
+export interface OnnxValue {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+function writeAttribute(name: string, value: OnnxAttribute): BinaryWriter {
+  const writer = text(new BinaryWriter(), ATTRIBUTE.name, name);
+  if (typeof value === "string") return int(writer.tag(ATTRIBUTE.string, 2).string(value), ATTRIBUTE.type, ATTRIBUTE_TYPE.string);
+  if (typeof value === "number") return int(int(writer, ATTRIBUTE.int, value), ATTRIBUTE.type, ATTRIBUTE_TYPE.int);
+  if ("float" in value) return int(writer.tag(ATTRIBUTE.float, 5).float(value.float), ATTRIBUTE.type, ATTRIBUTE_TYPE.float);
+  for (const item of value.ints) int(writer, ATTRIBUTE.ints, item);
+  return int(writer, ATTRIBUTE.type, ATTRIBUTE_TYPE.ints);
+}
+
+function writeNode(node: OnnxNode, index: number): BinaryWriter {
+  const writer = new BinaryWriter();
+  for (const name of node.inputs) text(writer, 1, name);
+  for (const name of node.outputs) text(writer, 2, name);
+  text(writer, 3, `n${index}`);
+  text(writer, 4, node.opType);
+  for (const [name, value] of Object.entries(node.attributes)) submessage(writer, 5, writeAttribute(name, value));
+  return node.domain ? text(writer, 7, node.domain) : writer;
+}
+
+function writeInitializer({ name, shape, elementType, content }: OnnxInitializer, locate: (file: string) => string): BinaryWriter {
+  const writer = new BinaryWriter();
+  for (const n of shape) int(writer, 1, n);
+  int(writer, 2, elementType);
+  text(writer, 8, name);
+  if (content instanceof Uint8Array) return writer.tag(9, 2).bytes(content);
+  const place = { location: locate(content.file), offset: String(content.offset), length: String(content.sizeBytes) };
+  for (const [key, value] of Object.entries(place)) submessage(writer, 13, text(text(new BinaryWriter(), 1, key), 2, value));
+  return int(writer, 14, 1);
+}
+
+function writeValue({ name, shape, dtype }: OnnxValue): BinaryWriter {
+  const dimensions = new BinaryWriter();
+  for (const n of shape) submessage(dimensions, 1, int(new BinaryWriter(), 1, n));
+  const tensorType = submessage(int(new BinaryWriter(), 1, ELEMENT_TYPE[dtype]), 2, dimensions);
+  return submessage(text(new BinaryWriter(), 1, name), 2, submessage(new BinaryWriter(), 1, tensorType));
+}
+
+/** The bytes of an ONNX model. `locate` turns a weight file's path into one relative to the folder the session will be given. */
+export function writeModel(
+  graph: {
+    readonly nodes: readonly OnnxNode[];
+    readonly initializers: readonly OnnxInitializer[];
+    readonly inputs: readonly OnnxValue[];
+    readonly outputs: readonly OnnxValue[];
+  },
+  locate: (file: string) => string,
+): Uint8Array {
+  const body = new BinaryWriter();
+  graph.nodes.forEach((node, i) => submessage(body, 1, writeNode(node, i)));
+  text(body, 2, "tastemaker");
+  for (const initializer of graph.initializers) submessage(body, 5, writeInitializer(initializer, locate));
+  for (const value of graph.inputs) submessage(body, 11, writeValue(value));
+  for (const value of graph.outputs) submessage(body, 12, writeValue(value));
+  const model = text(int(new BinaryWriter(), 1, 8), 2, "tastemaker");
+  submessage(model, 7, body);
+  submessage(model, 8, int(new BinaryWriter(), 2, 18));
+  submessage(model, 8, int(text(new BinaryWriter(), 1, "com.microsoft"), 2, 1));
+  return model.finish();
+}

@@ -1,0 +1,134 @@
+import { cast, mul } from "./ops/elementwise.ts";
+import { constant, constantValue } from "./ops/leaves.ts";
+import { reshape, transpose } from "./ops/shaping.ts";
+import { segmentOperator } from "./ops/segment.ts";
+import { nodesOf, type Program } from "./program.ts";
+import { sameShape, sizeOf } from "./shape.ts";
+import { apply1, type Attribute, Node, Tensor, type WeightSource } from "./tensor.ts";
+
+/** Results up to this many elements are computed when the program is written. */
+const FOLD_LIMIT = 1 << 16;
+
+type Rule = (node: Node) => Tensor | undefined;
+
+const broadcasting = new Set(["add", "sub", "mul", "div", "maximum", "minimum"]);
+
+/** Local rewrites by operator name; each returns a tensor equal to the node's first output, or undefined. */
+const rules: Readonly<Record<string, Rule>> = {
+  add: ({ inputs: [a, b], outputs: [y] }) =>
+    constantValue(a!) === 0 && sameShape(b!.shape, y!.shape) ? b : constantValue(b!) === 0 && sameShape(a!.shape, y!.shape) ? a : undefined,
+  sub: ({ inputs: [a, b], outputs: [y] }) => (constantValue(b!) === 0 && sameShape(a!.shape, y!.shape) ? a : undefined),
+  mul: ({ inputs: [a, b], outputs: [y] }) => {
+    const [value, other] = constantValue(a!) === undefined ? [constantValue(b!), a!] : [constantValue(a!), b!];
+    if (value === undefined || !sameShape(other.shape, y!.shape)) return undefined;
+    if (value === 1) return other;
+    const inner = other.node;
+    if (inner.operator.name === "mul") {
+      const factor = inner.inputs.map(constantValue).find((v) => v !== undefined);
+      const rest = inner.inputs.find((operand) => constantValue(operand) === undefined);
+      if (factor !== undefined && rest && sameShape(rest.shape, y!.shape)) return mul(rest, factor * value);
+    }
+    if (inner.operator.name === "matmul") {
+      return apply1(inner.operator, inner.inputs, { ...inner.attributes, alpha: (inner.attributes["alpha"] as number) * value });
+    }
+    return undefined;
+  },
+  div: ({ inputs: [a, b], outputs: [y] }) => (constantValue(b!) === 1 && sameShape(a!.shape, y!.shape) ? a : undefined),
+  neg: ({ inputs: [x] }) => (x!.node.operator.name === "neg" ? x!.node.inputs[0] : undefined),
+  reshape: ({ inputs: [x], outputs: [y] }) => {
+    if (sameShape(x!.shape, y!.shape)) return x;
+    return x!.node.operator.name === "reshape" ? reshape(x!.node.inputs[0]!, y!.shape) : undefined;
+  },
+  transpose: ({ inputs: [x], attributes: { permutation } }) => {
+    if (x!.node.operator.name !== "transpose") return undefined;
+    const inner = x!.node.attributes["permutation"] as readonly number[];
+    return transpose(x!.node.inputs[0]!, (permutation as readonly number[]).map((axis) => inner[axis]!));
+  },
+  stopGradient: ({ inputs: [x] }) => x,
+  cast: ({ inputs: [x], attributes: { to } }) => (x!.dtype === to ? cast(x!, x!.dtype) : undefined),
+};
+
+/** Drops an explicit broadcast whose only effect the operator would have had by itself. */
+function withoutExpand(node: Node): readonly Tensor[] | undefined {
+  if (!broadcasting.has(node.operator.name)) return undefined;
+  const { shape } = node.outputs[0]!;
+  for (const [i, operand] of node.inputs.entries()) {
+    const other = node.inputs[1 - i]!;
+    if (operand.node.operator.name === "expand" && sameShape(other.shape, shape)) return node.inputs.with(i, operand.node.inputs[0]!);
+  }
+  return undefined;
+}
+
+function attributeKey(value: Attribute, idOf: (object: object) => number): string {
+  if (value instanceof Float64Array) return value.length <= 16 ? `[${value.join()}]` : `#${idOf(value)}`;
+  if (typeof value === "object" && value !== null && "key" in value) return `${(value as WeightSource).file}@${(value as WeightSource).offset}`;
+  if (typeof value === "object" && value !== null && "nodes" in value) return `#${idOf(value)}`;
+  return JSON.stringify(value) ?? "";
+}
+
+/**
+ * The same results with less work: dead code gone, equal subexpressions shared, constants folded, small identities applied.
+ * Segments are simplified inside but never merged with the outside, so that recomputation stays recomputation.
+ */
+export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
+  const ids = new Map<object, number>();
+  const idOf = (object: object): number => {
+    const known = ids.get(object) ?? ids.size;
+    ids.set(object, known);
+    return known;
+  };
+  const shared = new Map<string, Node>();
+  const replaced = new Map<Tensor, Tensor>();
+
+  const intern = (node: Node): Node => {
+    const attributes = Object.entries(node.attributes).map(([name, value]) => `${name}=${attributeKey(value, idOf)}`);
+    const key = `${node.operator.name}(${node.inputs.map((x) => `${idOf(x.node)}.${x.index}`).join()}){${attributes.join()}}`;
+    const known = shared.get(key);
+    if (known) return known;
+    shared.set(key, node);
+    return node;
+  };
+
+  const rewrite = (node: Node): Node | Tensor => {
+    const isLeaf = node.inputs.length === 0;
+    if (node.operator.name === "input") return node;
+    if (!isLeaf && node.inputs.every((x) => x.node.operator.name === "constant") && node.outputs.every((y) => sizeOf(y.shape) <= FOLD_LIMIT)) {
+      const largestOperand = Math.max(64, ...node.inputs.map((x) => sizeOf(x.shape)));
+      // A folded broadcast would only be a larger constant.
+      if (node.outputs.length === 1 && sizeOf(node.outputs[0]!.shape) <= largestOperand) {
+        const operands = node.inputs.map((x) => ({ shape: x.shape, data: x.node.attributes["data"] as Float64Array }));
+        const [data] = node.operator.reference(operands, node.attributes, node.outputs);
+        return intern(constant(data!, node.outputs[0]!.shape, node.outputs[0]!.dtype).node);
+      }
+    }
+    const unexpanded = withoutExpand(node);
+    if (unexpanded) return rewrite(new Node(node.operator, unexpanded, node.attributes));
+    const simpler = rules[node.operator.name]?.(node);
+    if (!simpler) return intern(node);
+    if (node.inputs.some((x) => x === simpler) || simpler.node.inputs.length === 0) return simpler;
+    const again = rewrite(simpler.node);
+    return again instanceof Tensor ? again : again.outputs[simpler.index]!;
+  };
+
+  for (const node of nodesOf(tensors)) {
+    const operands = node.inputs.map((x) => replaced.get(x) ?? x);
+    let current = operands.every((x, i) => x === node.inputs[i]) ? node : new Node(node.operator, operands, node.attributes);
+    if (node.operator.name === segmentOperator.name) {
+      const body = node.attributes["body"] as Program;
+      current = new Node(node.operator, operands, { body: simplify(body) });
+    }
+    const result = rewrite(current);
+    node.outputs.forEach((output, i) => replaced.set(output, result instanceof Tensor ? result : result.outputs[i]!));
+  }
+  return tensors.map((tensor) => replaced.get(tensor)!);
+}
+
+/** `simplifyTensors` for a whole program; names and order of inputs and outputs stay. */
+export function simplify(traced: Program): Program {
+  const results = simplifyTensors(traced.outputs.map(({ tensor }) => tensor));
+  return {
+    inputs: traced.inputs,
+    outputs: traced.outputs.map(({ name }, i) => ({ name, tensor: results[i]! })),
+    nodes: nodesOf(results),
+  };
+}
