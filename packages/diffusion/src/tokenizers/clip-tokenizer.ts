@@ -1,0 +1,157 @@
+import { LowercaseNormalizer, SequenceNormalizer, Tokenizer } from "@huggingface/tokenizers";
+import { UsageError } from "@tastemaker/tensor";
+import { asJsonObject, parseJson, type Folder } from "../files/random-access-file.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Token ids of a batch of texts. */
+export interface EncodedTexts {
+  /** `[B, L]`, row by row: start, tokens, end, padding. */
+  readonly ids: Int32Array;
+  readonly shape: readonly [number, number];
+  /** Per text: whether tokens were cut off to fit. */
+  readonly truncated: readonly boolean[];
+}
+
+/**
+ * Lower case of each character by itself, as Hugging Face's tokenizers do it: a Greek capital sigma at the end of a word becomes σ, where
+ * `toLowerCase` of the whole text would give ς.
+ */
+class PerCharacterLowercase extends LowercaseNormalizer {
+  override normalize(text: string): string {
+    return Array.from(text, (character) => character.toLowerCase()).join("");
+  }
+}
+
+function withPerCharacterLowercase(tokenizer: Tokenizer): void {
+  const replace = (normalizer: Tokenizer["normalizer"]): Tokenizer["normalizer"] => {
+    if (normalizer instanceof LowercaseNormalizer) return new PerCharacterLowercase({ type: "Lowercase" });
+    if (normalizer instanceof SequenceNormalizer) normalizer.normalizers = normalizer.normalizers.map(replace);
+    return normalizer;
+  };
+  tokenizer.normalizer = replace(tokenizer.normalizer);
+}
+
+/** CLIP's tokenizer: lower-cased byte-pair encoding between a start and an end token, padded to a fixed length. */
+export class ClipTokenizer {
+  readonly startId: number;
+  readonly endId: number;
+  readonly padId: number;
+  /** Length that the tokenizer's configuration states (77 for CLIP), the default of `encode`. */
+  readonly maxLength: number;
+  readonly vocabularySize: number;
+  readonly #tokenizer: Tokenizer;
+
+  /**
+   * @param tokenizerJson Contents of `tokenizer.json`, or what `clipTokenizerJson` builds.
+   * @param config Contents of `tokenizer_config.json`: `pad_token`, `bos_token`, `eos_token`, `model_max_length`. Absent: CLIP's.
+   * @param where Path for messages. Throws `UsageError` when the files do not describe a CLIP tokenizer.
+   */
+  constructor(tokenizerJson: JsonObject, config: JsonObject = {}, where: string = "tokenizer.json") {
+    const model = asJsonObject(tokenizerJson["model"], `model in ${where}`);
+    if (model["type"] !== "BPE" || model["end_of_word_suffix"] !== "</w>") {
+      throw new UsageError("tokenizer-kind", `tokenizer: expected CLIP's byte-pair encoding with "</w>", got ${String(model["type"])} with ${JSON.stringify(model["end_of_word_suffix"])} (at ${where})`);
+    }
+    try {
+      this.#tokenizer = new Tokenizer(tokenizerJson, config);
+    } catch (error) {
+      throw new UsageError("tokenizer-invalid", `tokenizer: expected a readable tokenizer.json, got ${String((error as Error).message)} (at ${where})`);
+    }
+    withPerCharacterLowercase(this.#tokenizer);
+    const idOf = (role: string, fallback: string): number => {
+      const value = config[role] ?? fallback;
+      const token = typeof value === "object" && value !== null ? (value as JsonObject)["content"] : value;
+      const id = typeof token === "string" ? this.#tokenizer.token_to_id(token) : undefined;
+      if (id === undefined) throw new UsageError("tokenizer-token", `tokenizer ${role}: expected a token of the vocabulary, got ${JSON.stringify(token)} (at ${where})`);
+      return id;
+    };
+    this.startId = idOf("bos_token", "<|startoftext|>");
+    this.endId = idOf("eos_token", "<|endoftext|>");
+    this.padId = idOf("pad_token", "<|endoftext|>");
+    const length = config["model_max_length"];
+    // Hugging Face writes 1e30 for "no limit".
+    this.maxLength = typeof length === "number" && Number.isSafeInteger(length) && length >= 2 && length <= 4096 ? length : 77;
+    this.vocabularySize = this.#tokenizer.get_vocab().size;
+  }
+
+  /**
+   * Token ids of `texts`, each cut or padded to `maxLength`; the end token is kept when a text is cut.
+   *
+   * @param maxLength At least 2 (start and end). Throws `UsageError` otherwise.
+   */
+  encode(texts: readonly string[], maxLength: number = this.maxLength): EncodedTexts {
+    if (!Number.isSafeInteger(maxLength) || maxLength < 2) {
+      throw new UsageError("token-length", `token length: expected a whole number of at least 2, got ${maxLength}`);
+    }
+    const ids = new Int32Array(texts.length * maxLength).fill(this.padId);
+    const truncated = texts.map((text, row) => {
+      const tokens = this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+      const kept = tokens.slice(0, maxLength - 2);
+      ids.set([this.startId, ...kept, this.endId], row * maxLength);
+      return kept.length < tokens.length;
+    });
+    return { ids, shape: [texts.length, maxLength], truncated };
+  }
+}
+
+/**
+ * Builds the `tokenizer.json` object of a CLIP tokenizer from the two files of older models. Throws `UsageError` when they do not fit together.
+ *
+ * @param vocabulary Contents of `vocab.json`: token to id. @param merges Text of `merges.txt`.
+ */
+export function clipTokenizerJson(vocabulary: JsonObject, merges: string, where: string = "vocab.json"): JsonObject {
+  for (const [token, id] of Object.entries(vocabulary)) {
+    if (!Number.isSafeInteger(id) || (id as number) < 0) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected a whole number for "${token}", got ${JSON.stringify(id)} (at ${where})`);
+  }
+  const special = (content: string): JsonObject => {
+    const id = Object.hasOwn(vocabulary, content) ? vocabulary[content] : undefined;
+    if (id === undefined) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected the token "${content}", got none (at ${where})`, "this is not a CLIP vocabulary");
+    return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  };
+  const start = special("<|startoftext|>");
+  const end = special("<|endoftext|>");
+  const pairs = merges
+    .split(/\r?\n/)
+    .filter((line) => line !== "" && !line.startsWith("#version"))
+    .map((line, index) => {
+      const pair = line.split(" ");
+      if (pair.length !== 2) throw new UsageError("tokenizer-merges", `merges: expected two parts, got "${line.slice(0, 40)}" (at merge ${index + 1} beside ${where})`);
+      return pair;
+    });
+  const specialTokens = "<\\|startoftext\\|>|<\\|endoftext\\|>";
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [start, end],
+    normalizer: { type: "Sequence", normalizers: [{ type: "NFC" }, { type: "Replace", pattern: { Regex: "\\s+" }, content: " " }, { type: "Lowercase" }] },
+    pre_tokenizer: {
+      type: "Sequence",
+      pretokenizers: [
+        { type: "Split", pattern: { Regex: `${specialTokens}|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+` }, behavior: "Removed", invert: true },
+        { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+      ],
+    },
+    post_processor: { type: "RobertaProcessing", sep: [end["content"], end["id"]], cls: [start["content"], start["id"]], trim_offsets: false, add_prefix_space: false },
+    decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: { type: "BPE", dropout: null, unk_token: "<|endoftext|>", continuing_subword_prefix: "", end_of_word_suffix: "</w>", fuse_unk: false, byte_fallback: false, ignore_merges: false, vocab: vocabulary, merges: pairs },
+  };
+}
+
+/**
+ * Opens the tokenizer of a model folder: `tokenizer.json` if there is one, else `vocab.json` with `merges.txt`; the padding token from
+ * `special_tokens_map.json` or `tokenizer_config.json`. Throws `UsageError` when files are missing or of another kind.
+ *
+ * @param below Subfolder, e.g. "tokenizer/"; empty for a folder with everything at its root.
+ */
+export async function openClipTokenizer(folder: Folder, below: string = ""): Promise<ClipTokenizer> {
+  const optional = async (name: string): Promise<JsonObject> => ((await folder.has(below + name)) ? asJsonObject(await folder.readJson(below + name), `${folder.path}/${below}${name}`) : {});
+  const where = `${folder.path}/${below}tokenizer.json`;
+  const config = { ...(await optional("special_tokens_map.json")), ...(await optional("tokenizer_config.json")) };
+  if (await folder.has(`${below}tokenizer.json`)) {
+    return new ClipTokenizer(asJsonObject(parseJson(await folder.readText(`${below}tokenizer.json`), where), where), config, where);
+  }
+  const vocabularyPath = `${folder.path}/${below}vocab.json`;
+  const vocabulary = asJsonObject(await folder.readJson(`${below}vocab.json`), vocabularyPath);
+  return new ClipTokenizer(clipTokenizerJson(vocabulary, await folder.readText(`${below}merges.txt`), vocabularyPath), config, vocabularyPath);
+}
