@@ -1,1 +1,15 @@
-export {};
+export * from "./images/resize-matrix.ts";
+export * from "./models/autoencoder.ts";
+export * from "./models/clip.ts";
+export * from "./models/clip-encoder.ts";
+export * from "./models/clip-text.ts";
+export * from "./models/clip-vision.ts";
+export * from "./models/config-reader.ts";
+export * from "./models/initialise.ts";
+export * from "./models/layers.ts";
+export * from "./models/lora.ts";
+export * from "./models/resnet-block.ts";
+export * from "./models/scope.ts";
+export * from "./models/transformer-block.ts";
+export * from "./models/unet.ts";
+export * from "./models/unet-config.ts";

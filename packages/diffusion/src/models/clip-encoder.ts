@@ -1,0 +1,39 @@
+import { type Tensor, add, attention, gelu, quickGelu } from "@tastemaker/tensor";
+
+import { layerNormalization, linear } from "./layers.ts";
+import type { Scope } from "./scope.ts";
+
+/** What the text and the vision tower of CLIP have in common. */
+export interface ClipTowerConfig {
+  readonly width: number;
+  readonly inner: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly activation: "quick_gelu" | "gelu";
+  readonly eps: number;
+}
+
+/**
+ * CLIP's stack of pre-norm transformer layers (`layers.<i>.…`). Starting values are those of the transformers library.
+ *
+ * @param x `[B, L, width]`
+ * @param causal Every token sees only itself and earlier ones.
+ */
+export function clipEncoder(scope: Scope, config: ClipTowerConfig, x: Tensor, causal: boolean): Tensor {
+  const { width, inner, heads, eps } = config;
+  const activation = config.activation === "gelu" ? gelu : quickGelu;
+  const inward = { initial: { kind: "normal", std: (2 * config.layers * width) ** -0.5 } } as const;
+  const outward = { initial: { kind: "normal", std: width ** -0.5 } } as const;
+  const widening = { initial: { kind: "normal", std: (2 * width) ** -0.5 } } as const;
+  let h = x;
+  for (let i = 0; i < config.layers; i++) {
+    const layer = scope.at(`layers.${i}`);
+    const own = layer.at("self_attn");
+    const normal = layerNormalization(layer.at("layer_norm1"), h, eps);
+    const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => linear(own.at(name), normal, width, inward)) as [Tensor, Tensor, Tensor];
+    h = add(h, linear(own.at("out_proj"), attention(q, k, v, { heads, causal }), width, outward));
+    const wide = linear(layer.at("mlp.fc1"), layerNormalization(layer.at("layer_norm2"), h, eps), inner, widening);
+    h = add(h, linear(layer.at("mlp.fc2"), activation(wide), width, inward));
+  }
+  return h;
+}

@@ -1,0 +1,79 @@
+import { type Tensor, UsageError, add, argMax, cast, equal, input, matmul, oneHot, reshape, sliceAxis, take } from "@tastemaker/tensor";
+
+import { type ClipTowerConfig, clipEncoder } from "./clip-encoder.ts";
+import { type ConfigJson, ConfigReader } from "./config-reader.ts";
+import { layerNormalization } from "./layers.ts";
+import { type Parameter, type Scope, collectParameters } from "./scope.ts";
+
+/** A transformers `CLIPTextModel` configuration (or the `text_config` of a `CLIPModel`). */
+export interface ClipTextConfig extends ClipTowerConfig {
+  readonly vocabulary: number;
+  /** Longest token sequence. */
+  readonly positions: number;
+  /** 2 is the old habit: pool at the largest id. Otherwise pool at the first position of this id. */
+  readonly eosTokenId: number;
+}
+
+/**
+ * Reads a text encoder's `config.json`, with transformers' defaults for absent keys. Keys that do not change the computation are many and
+ * differ between library versions, so unknown ones are accepted here.
+ *
+ * @throws UsageError `model-config` or `unknown-name`, naming the key.
+ */
+export function parseClipTextConfig(json: ConfigJson): ClipTextConfig {
+  const read = new ConfigReader("CLIPTextModel", json);
+  const config: ClipTextConfig = {
+    width: read.count("hidden_size", 512),
+    inner: read.count("intermediate_size", 2048),
+    layers: read.count("num_hidden_layers", 12),
+    heads: read.count("num_attention_heads", 8),
+    activation: read.oneOf("hidden_act", ["quick_gelu", "gelu"] as const, "quick_gelu"),
+    eps: read.number("layer_norm_eps", 1e-5),
+    vocabulary: read.count("vocab_size", 49408),
+    positions: read.count("max_position_embeddings", 77),
+    eosTokenId: read.number("eos_token_id", 49407),
+  };
+  if (config.width % config.heads !== 0) {
+    throw new UsageError("model-config", `CLIPTextModel config: expected hidden_size divisible by num_attention_heads ${config.heads}, got ${config.width} (at hidden_size)`);
+  }
+  return config;
+}
+
+export interface ClipTextOutput {
+  /** Last hidden state after the final norm, `[B, L, width]`. */
+  readonly hidden: Tensor;
+  /** The hidden state of the end-of-text token, `[B, width]`, before any projection. */
+  readonly pooled: Tensor;
+}
+
+const EMBEDDING = { kind: "normal", std: 0.02 } as const;
+
+/**
+ * CLIP's text transformer: causal mask, no padding mask.
+ *
+ * @param ids Token ids `[B, L]`, int32.
+ * @throws UsageError `text-length` when the sequence is longer than the position table.
+ */
+export function clipText(scope: Scope, config: ClipTextConfig, ids: Tensor): ClipTextOutput {
+  const [batch, length] = ids.shape as readonly [number, number];
+  const { width, positions } = config;
+  if (length > positions) {
+    throw new UsageError("text-length", `input_ids: expected at most ${positions} tokens, got ${length} (at text encoder)`, "cut the sequence to the model's length");
+  }
+  const embeddings = scope.at("embeddings");
+  const words = take(embeddings.at("token_embedding").get("weight", [config.vocabulary, width], EMBEDDING), ids);
+  const table = embeddings.at("position_embedding").get("weight", [positions, width], EMBEDDING);
+  const start = add(words, length === positions ? table : sliceAxis(table, 0, 0, length));
+  const hidden = layerNormalization(scope.at("final_layer_norm"), clipEncoder(scope.at("encoder"), config, start, true), config.eps);
+
+  const end = config.eosTokenId === 2 ? argMax(ids, 1) : argMax(cast(equal(ids, config.eosTokenId), "int32"), 1);
+  const pooled = matmul(reshape(oneHot(end, length), [batch, 1, length]), hidden);
+  return { hidden, pooled: reshape(pooled, [batch, width]) };
+}
+
+/** Every parameter of the text encoder. */
+export function clipTextParameters(config: ClipTextConfig): Parameter[] {
+  return collectParameters((scope) => {
+    clipText(scope, config, input("input_ids", [1, config.positions], "int32"));
+  });
+}

@@ -1,0 +1,73 @@
+import { join } from "node:path";
+
+import { loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
+import { type DType, type HostTensor, type Shape, UsageError } from "@tastemaker/tensor";
+import { z } from "zod";
+
+import { openNodeFile } from "../platform/node-files.ts";
+
+const toleranceSchema = z.object({ relative: z.number(), absolute: z.number() });
+
+/** The fields that every kind of case has; a kind reads its own from `fields`. */
+const caseSchema = z.looseObject({
+  format: z.literal(1),
+  name: z.string(),
+  kind: z.string(),
+  model: z.string(),
+  tolerance: z.record(z.string(), toleranceSchema),
+});
+
+/** How far a tensor may be from its expected values: max|p − e| ≤ relative·max|e| + absolute. */
+export type Tolerance = z.infer<typeof toleranceSchema>;
+
+/** Values read from a file or computed by a replay; always float64 on this side. */
+export interface CaseTensor {
+  readonly shape: Shape;
+  readonly data: Float64Array;
+  readonly dtype: DType;
+}
+
+/** A reference case: a directory with `case.json`, `inputs.safetensors` and usually `expected.safetensors`. */
+export interface CaseFile {
+  readonly directory: string;
+  readonly name: string;
+  readonly kind: string;
+  /** Absolute path of the model (a diffusers directory or a single-file checkpoint). */
+  readonly model: string;
+  /** By tensor name, or by group: a name ending in `*`. */
+  readonly tolerance: Readonly<Record<string, Tolerance>>;
+  /** All fields of `case.json`, to be read by the kind's own schema. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly inputs: ReadonlyMap<string, CaseTensor>;
+}
+
+/** All tensors of a safetensors file as float64; whole numbers are marked int32. */
+export async function readCaseTensors(path: string): Promise<Map<string, CaseTensor>> {
+  const checkpoint = await loadCheckpoint([await openNodeFile(path)]);
+  const tensors = new Map<string, CaseTensor>();
+  for (const key of checkpoint.keys()) {
+    const { file, entry } = checkpoint.entry(key);
+    const dtype = entry.dtype.startsWith("I") || entry.dtype.startsWith("U") ? "int32" : "float32";
+    tensors.set(key, { shape: entry.shape, data: await readTensorFloat64(file, entry), dtype });
+  }
+  return tensors;
+}
+
+/**
+ * Reads `case.json` and the inputs of a case.
+ *
+ * @throws UsageError `case-invalid` when `case.json` lacks a field, or the file reader's errors.
+ */
+export async function readCase(directory: string): Promise<CaseFile> {
+  const file = await openNodeFile(join(directory, "case.json"));
+  const parsed = caseSchema.safeParse(parseJson(new TextDecoder().decode(await file.read(0, file.sizeBytes)), file.name));
+  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${z.prettifyError(parsed.error)} (at ${file.name})`);
+  const { name, kind, model, tolerance } = parsed.data;
+  const inputs = await readCaseTensors(join(directory, "inputs.safetensors"));
+  return { directory, name, kind, model: join(directory, model), tolerance, fields: parsed.data, inputs };
+}
+
+/** A value to feed to a program: integers as int32, the rest in float64, which a float32 backend rounds. */
+export function feed({ shape, data, dtype }: CaseTensor): HostTensor {
+  return { shape, dtype, data: dtype === "int32" ? Int32Array.from(data) : data };
+}

@@ -1,0 +1,122 @@
+import { join } from "node:path";
+
+import {
+  type Checkpoint,
+  type ConfigJson,
+  type ParameterProvider,
+  asJsonObject,
+  loadCheckpoint,
+  readTensorFloat64,
+  renameOldVaeAttention,
+  renameTextEncoder,
+  scopeOf,
+  splitSingleFile,
+} from "@tastemaker/diffusion";
+import { type Backend, type HostTensor, type Tensor, UsageError, input, program, vjp, weight } from "@tastemaker/tensor";
+import { z } from "zod";
+
+import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
+import { type CaseFile, type CaseTensor, feed, readCase } from "./case-file.ts";
+import { type ModuleFields, moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
+
+const moduleSchema = z.object({
+  component: z.enum(["unet", "vae", "text", "reward"]),
+  path: z.string(),
+  op: z.string(),
+  reward: z.string().optional(),
+  config: z.string().optional(),
+  outputSize: z.tuple([z.number().int(), z.number().int()]).optional(),
+  blocks: z.boolean().optional(),
+  paramGrads: z.boolean().default(true),
+  withoutGradOf: z.array(z.string()).default([]),
+});
+
+type ParsedFields = z.infer<typeof moduleSchema>;
+
+/** A value that a replay computed. */
+export type ReplayedTensor = Pick<HostTensor, "shape" | "data">;
+
+/** A component's weights and its `config.json`. */
+async function loadComponent(kase: CaseFile, fields: ParsedFields): Promise<{ weights: Checkpoint; config: ConfigJson }> {
+  const place = { unet: "unet", vae: "vae", text: "text_encoder", reward: "" }[fields.component];
+  const configFolder = join(kase.directory, fields.component === "reward" ? (fields.reward ?? ".") : (fields.config ?? String(kase.fields["model"])), place);
+  const config = asJsonObject(await (await openNodeFolder(configFolder)).readJson("config.json"), `${configFolder}/config.json`);
+  if (fields.component !== "reward" && kase.model.endsWith(".safetensors")) {
+    const split = splitSingleFile(await loadCheckpoint([await openNodeFile(kase.model)]));
+    return { config, weights: { unet: split.unet, vae: split.vae, text: split.textEncoder }[fields.component] };
+  }
+  const folder = await openNodeFolder(fields.component === "reward" ? configFolder : join(kase.model, place));
+  const stem = fields.component === "unet" || fields.component === "vae" ? "diffusion_pytorch_model" : "model";
+  const name = (await folder.has(`${stem}.safetensors`)) ? `${stem}.safetensors` : `${stem}.fp16.safetensors`;
+  const stored = await loadCheckpoint([await folder.open(name)]);
+  const rename = { unet: undefined, reward: undefined, vae: renameOldVaeAttention, text: renameTextEncoder }[fields.component];
+  return { config, weights: rename === undefined ? stored : stored.renamed(rename) };
+}
+
+/**
+ * Runs a case of kind `module`: its outputs, the gradients of Σ out·cotangent by its inputs (`grad.in.*`) and, unless the case says otherwise, by
+ * the module's parameters (`grad.param.*`).
+ *
+ * @throws UsageError `case-kind` for another kind of case, and whatever the files or the configuration give reason to.
+ */
+export async function replayModule(caseDirectory: string, backend: Backend): Promise<Map<string, ReplayedTensor>> {
+  const kase = await readCase(caseDirectory);
+  if (kase.kind !== "module") throw new UsageError("case-kind", `case: expected kind "module", got "${kase.kind}" (at ${caseDirectory})`);
+  const parsed = moduleSchema.safeParse(kase.fields);
+  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a module, got ${z.prettifyError(parsed.error)} (at ${caseDirectory})`);
+  const fields = parsed.data;
+  const { weights, config: json } = await loadComponent(kase, fields);
+  const config = parseComponentConfig(fields.component, json);
+
+  const values = new Map<string, CaseTensor>(kase.inputs);
+  const timestep = values.get("timestep");
+  if (timestep !== undefined && config.component === "unet") {
+    values.delete("timestep");
+    values.set("sinusoid", sinusoidOf(timestep, config.unet));
+  }
+  const leaves = new Map([...values].map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
+
+  const parameters = new Map<string, Tensor>();
+  const provider: ParameterProvider = (key, shape) => {
+    const source = weights.take(key, shape);
+    if (!fields.paramGrads) return weight(source);
+    const leaf = input(`param.${key}`, shape);
+    parameters.set(key, leaf);
+    return leaf;
+  };
+  const outputs = moduleOutputs(fields, config, scopeOf(provider).at(fields.path), leaves);
+
+  const results: Record<string, Tensor> = { ...outputs };
+  const seeded = Object.entries(outputs).flatMap(([name, output]) => {
+    const cotangent = leaves.get(name === "out" ? "cotangent" : `cotangent.${name}`);
+    return cotangent === undefined ? [] : [{ output, cotangent }];
+  });
+  const wanted = new Map<string, Tensor>();
+  for (const [name, leaf] of leaves) {
+    if (leaf.dtype === "float32" && name !== "sinusoid" && !name.startsWith("cotangent")) wanted.set(`grad.in.${name}`, leaf);
+  }
+  for (const [key, leaf] of parameters) {
+    const relative = fields.path === "" ? key : key.slice(fields.path.length + 1);
+    if (!fields.withoutGradOf.includes(relative)) wanted.set(`grad.param.${relative}`, leaf);
+  }
+  const gradients = vjp(seeded.map(({ output }) => output), seeded.map(({ cotangent }) => cotangent), [...wanted.values()]);
+  for (const [i, name] of [...wanted.keys()].entries()) results[name] = gradients[i]!;
+
+  const traced = program(results);
+  const feeds: Record<string, HostTensor> = {};
+  for (const { name } of traced.inputs) {
+    if (name.startsWith("param.")) {
+      const { file, entry } = weights.entry(name.slice("param.".length));
+      const data = await readTensorFloat64(file, entry);
+      feeds[name] = { shape: parameters.get(name.slice("param.".length))!.shape, dtype: "float32", data };
+    } else {
+      feeds[name] = feed(values.get(name)!);
+    }
+  }
+  const executable = await backend.compile(traced);
+  try {
+    return new Map(Object.entries(await executable.run(feeds)));
+  } finally {
+    await executable.dispose();
+  }
+}
