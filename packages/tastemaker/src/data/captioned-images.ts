@@ -40,7 +40,11 @@ export async function collectBatch<Labels>(
   const each = 3 * source.imageSize ** 2;
   const pixels = new Float32Array(images.length * each);
   for (const [i, image] of images.entries()) pixels.set(image.pixels, i * each);
-  return { captions: images.map(({ caption }) => caption), pixels, labels: images.map(({ labels }) => labels) };
+  return {
+    captions: images.map(({ caption }) => caption),
+    pixels,
+    labels: images.map(({ labels }) => labels),
+  };
 }
 
 /**
@@ -62,7 +66,10 @@ export class VisitOrder {
     if (this.#size === Infinity) return position;
     const epoch = Math.floor(position / this.#size);
     if (epoch !== this.#epoch) {
-      this.#order = permutation({ seed: this.#seed, stream: "visit-order", indices: [epoch] }, this.#size);
+      this.#order = permutation(
+        { seed: this.#seed, stream: "visit-order", indices: [epoch] },
+        this.#size,
+      );
       this.#epoch = epoch;
     }
     return this.#order[position % this.#size]!;

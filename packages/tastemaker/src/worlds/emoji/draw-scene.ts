@@ -47,12 +47,27 @@ const pairsHeldOut: readonly [string, string][] = heldOutPairs();
  * 30 % pairs; singles are 20 % small, 30 % big; 8 % leave the (white) background unsaid, 15 % are gradients; styles are
  * equally frequent and said in 70 %.
  */
-export function drawScene(split: Split, address: { seed: number | bigint; stream: string; index: number }): Scene {
-  const draws = uniform({ seed: address.seed, stream: `emoji-scene/${split}/${address.stream}`, indices: [address.index] }, 12);
+export function drawScene(
+  split: Split,
+  address: { seed: number | bigint; stream: string; index: number },
+): Scene {
+  const draws = uniform(
+    {
+      seed: address.seed,
+      stream: `emoji-scene/${split}/${address.stream}`,
+      indices: [address.index],
+    },
+    12,
+  );
   const isPair = draws[0]! < pairShare;
   const style = styles[Math.floor(draws[1]! * styles.length)]!.word;
   const isStyleSaid = draws[2]! < saidStyleShare;
-  const size: SizeName = isPair || draws[3]! >= smallShare + bigShare ? "normal" : draws[3]! < smallShare ? "small" : "big";
+  const size: SizeName =
+    isPair || draws[3]! >= smallShare + bigShare
+      ? "normal"
+      : draws[3]! < smallShare
+        ? "small"
+        : "big";
 
   let shown: readonly string[];
   let background: readonly string[];
@@ -82,5 +97,11 @@ export function drawScene(split: Split, address: { seed: number | bigint; stream
     const isGradient = isBackgroundSaid && others.length > 0 && draws[8]! < gradientShare;
     background = isGradient ? [top, pick(others, draws[9]!)] : [top];
   }
-  return { objects: shown, size, background, style, said: { background: isBackgroundSaid, style: isStyleSaid } };
+  return {
+    objects: shown,
+    size,
+    background,
+    style,
+    said: { background: isBackgroundSaid, style: isStyleSaid },
+  };
 }

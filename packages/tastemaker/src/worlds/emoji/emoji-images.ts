@@ -1,4 +1,8 @@
-import type { CaptionedImage, CaptionedImageBatch, CaptionedImages } from "../../data/captioned-images.ts";
+import type {
+  CaptionedImage,
+  CaptionedImageBatch,
+  CaptionedImages,
+} from "../../data/captioned-images.ts";
 import { drawScene, type Split } from "./draw-scene.ts";
 import { imageSize, SceneRenderer } from "./renderer.ts";
 import { printCaption, type Scene } from "./scene.ts";
@@ -74,7 +78,12 @@ export class EmojiImages implements CaptionedImages<SceneLabels> {
     const pixels = new Float32Array(indices.length * each);
     const scenes = indices.map((index) => this.sceneAt(index));
     for (const [i, scene] of scenes.entries()) {
-      this.#renderer.render(scene, { seed: this.#seed, stream: this.#split, index: indices[i]! }, pixels, i * each);
+      this.#renderer.render(
+        scene,
+        { seed: this.#seed, stream: this.#split, index: indices[i]! },
+        pixels,
+        i * each,
+      );
     }
     return { captions: scenes.map(printCaption), pixels, labels: scenes.map(labelsOf) };
   }

@@ -34,11 +34,16 @@ export function isClash(object: string, color: string): boolean {
 export function trainingColors(shown: readonly string[]): string[] {
   return colors
     .map(({ word }) => word)
-    .filter((color) => shown.every((object) => !isClash(object, color) && !isBackgroundHeldOut(object, color)));
+    .filter((color) =>
+      shown.every((object) => !isClash(object, color) && !isBackgroundHeldOut(object, color)),
+    );
 }
 
 /** True when the scene may appear in training. */
-export function isTrainingCombination(shown: readonly string[], background: readonly string[]): boolean {
+export function isTrainingCombination(
+  shown: readonly string[],
+  background: readonly string[],
+): boolean {
   const allowed = trainingColors(shown);
   return (
     background.every((color) => allowed.includes(color)) &&

@@ -12,11 +12,17 @@ export interface WorldPrompt {
 const promptSeed = 20_250_306;
 
 function distinctPrompts(split: Split, count: number): WorldPrompt[] {
-  if (!Number.isInteger(count) || count < 0) throw new UsageError("prompt-count", `prompt list: expected a count ≥ 0, got ${count}`);
+  if (!Number.isInteger(count) || count < 0)
+    throw new UsageError("prompt-count", `prompt list: expected a count ≥ 0, got ${count}`);
   const prompts = new Map<string, WorldPrompt>();
   const attempts = 100 * count + 1000;
   for (let index = 0; prompts.size < count; index++) {
-    if (index === attempts) throw new UsageError("prompt-count", `prompt list: expected a count the grammar can fill, got ${count} (found ${prompts.size} different captions)`, "ask for fewer prompts");
+    if (index === attempts)
+      throw new UsageError(
+        "prompt-count",
+        `prompt list: expected a count the grammar can fill, got ${count} (found ${prompts.size} different captions)`,
+        "ask for fewer prompts",
+      );
     const scene = drawScene(split, { seed: promptSeed, stream: "prompts", index });
     const caption = printCaption(scene);
     if (!prompts.has(caption)) prompts.set(caption, { caption, scene });

@@ -18,8 +18,9 @@ const shift: Readonly<Record<SizeName, number>> = { small: 8, normal: 5, big: 3 
 /** Box of one object of a pair, px: the full half width, and taller, so that slim objects come out larger. */
 const pairWidth = [30, 32] as const;
 const pairHeight = [38, 42] as const;
-/** Largest deviation of a background channel from its named colour, of 255. */
-const colorJitter = 14;
+/** Largest deviation of a background from its named colour, of 255: of all channels together, and of each on its own. More of the latter turns gray into brown. */
+const shadeJitter = 10;
+const hueJitter = 4;
 
 /** Where a picture's chance comes from: the picture is a pure function of the scene and this. */
 export interface PictureAddress {
@@ -63,16 +64,23 @@ export class SceneRenderer {
     target: Float32Array = new Float32Array(3 * imageSize * imageSize),
     offset: number = 0,
   ): Float32Array {
-    const draws = uniform({ seed: address.seed, stream: `emoji-picture/${address.stream}`, indices: [address.index] }, 16);
-    let next = 0;
-    const between = (low: number, high: number): number => Math.floor(low + draws[next++]! * (high - low + 1));
-
-    const stops = scene.background.map((name) =>
-      colors
-        .find(({ word }) => word === name)!
-        .rgb.map((channel) => Math.min(255, Math.max(0, channel + (2 * draws[next++]! - 1) * colorJitter)) / 255),
+    const draws = uniform(
+      { seed: address.seed, stream: `emoji-picture/${address.stream}`, indices: [address.index] },
+      16,
     );
-    next = 6;
+    let next = 0;
+    const between = (low: number, high: number): number =>
+      Math.floor(low + draws[next++]! * (high - low + 1));
+
+    const stops = scene.background.map((name) => {
+      const shade = (2 * draws[next++]! - 1) * shadeJitter;
+      const { rgb } = colors.find(({ word }) => word === name)!;
+      return rgb.map((channel) => {
+        const moved = channel + shade + (2 * draws[next++]! - 1) * hueJitter;
+        return Math.min(255, Math.max(0, moved)) / 255;
+      });
+    });
+    next = 8;
     fillBackground(target, offset, stops);
     const [first, second] = scene.objects;
     if (second === undefined) {
@@ -88,7 +96,12 @@ export class SceneRenderer {
       composite(target, offset, sprite, place(sprite.width), place(sprite.height));
     } else {
       for (const [half, object] of [first!, second].entries()) {
-        const sprite = this.#fit(object, scene.style, between(...pairWidth), between(...pairHeight));
+        const sprite = this.#fit(
+          object,
+          scene.style,
+          between(...pairWidth),
+          between(...pairHeight),
+        );
         const slack = imageSize / 2 - sprite.width;
         const x = half * (imageSize / 2) + between(0, slack);
         const y = Math.floor((imageSize - sprite.height) / 2) + between(-8, 8);
@@ -100,7 +113,11 @@ export class SceneRenderer {
 }
 
 /** One colour, or a vertical gradient from the first to the second. */
-function fillBackground(target: Float32Array, offset: number, stops: readonly (readonly number[])[]): void {
+function fillBackground(
+  target: Float32Array,
+  offset: number,
+  stops: readonly (readonly number[])[],
+): void {
   const bottom = stops[1] ?? stops[0]!;
   for (let c = 0; c < 3; c++) {
     for (let y = 0; y < imageSize; y++) {
@@ -112,7 +129,13 @@ function fillBackground(target: Float32Array, offset: number, stops: readonly (r
 }
 
 /** Premultiplied "over"; the sprite lies wholly inside the picture. */
-function composite(target: Float32Array, offset: number, sprite: Sprite, left: number, top: number): void {
+function composite(
+  target: Float32Array,
+  offset: number,
+  sprite: Sprite,
+  left: number,
+  top: number,
+): void {
   const plane = imageSize * imageSize;
   for (let y = 0; y < sprite.height; y++) {
     let source = 4 * y * sprite.width;

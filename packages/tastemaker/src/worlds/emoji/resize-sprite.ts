@@ -15,7 +15,9 @@ function resampleWeights(from: number, to: number): { start: number; weights: nu
     const centre = (i + 0.5) * scale - 0.5;
     const start = Math.max(0, Math.ceil(centre - 2 * support));
     const end = Math.min(from - 1, Math.floor(centre + 2 * support));
-    const raw = Array.from({ length: end - start + 1 }, (_, k) => cubic((start + k - centre) / support));
+    const raw = Array.from({ length: end - start + 1 }, (_, k) =>
+      cubic((start + k - centre) / support),
+    );
     const sum = raw.reduce((a, b) => a + b, 0);
     return { start, weights: raw.map((weight) => weight / sum) };
   });
@@ -30,7 +32,8 @@ export function resizeSprite(sprite: Sprite, width: number, height: number): Spr
       const { start, weights } = across[x]!;
       for (let k = 0; k < weights.length; k++) {
         const source = 4 * (y * sprite.width + start + k);
-        for (let c = 0; c < 4; c++) rows[4 * (y * width + x) + c]! += weights[k]! * sprite.rgba[source + c]!;
+        for (let c = 0; c < 4; c++)
+          rows[4 * (y * width + x) + c]! += weights[k]! * sprite.rgba[source + c]!;
       }
     }
   }

@@ -27,7 +27,8 @@ export function printCaption(scene: Scene): string {
   const size = scene.size === "normal" ? "" : `${scene.size} `;
   let caption = withArticle(size + scene.objects[0]!);
   if (scene.objects[1] !== undefined) caption += ` next to ${withArticle(scene.objects[1])}`;
-  if (scene.said.background) caption += ` on ${withArticle(scene.background.join(" to "))} background`;
+  if (scene.said.background)
+    caption += ` on ${withArticle(scene.background.join(" to "))} background`;
   if (scene.said.style) caption += `, ${scene.style} style`;
   return caption;
 }
@@ -66,11 +67,19 @@ export function parseCaption(caption: string): Scene {
   const size = (accept("small", "big") ?? "normal") as SizeName;
   const shown = [known("an object", objectWords)];
   if (accept("next") !== undefined) {
-    if (size !== "normal") throw new UsageError("caption-syntax", `caption "${caption.slice(0, 200)}": expected no size word for a pair, got "${size}"`);
+    if (size !== "normal")
+      throw new UsageError(
+        "caption-syntax",
+        `caption "${caption.slice(0, 200)}": expected no size word for a pair, got "${size}"`,
+      );
     expect("to");
     expect("a", "an");
     shown.push(known("an object", objectWords));
-    if (shown[0] === shown[1]) throw new UsageError("caption-syntax", `caption "${caption.slice(0, 200)}": expected two different objects, got "${shown[0]}" twice`);
+    if (shown[0] === shown[1])
+      throw new UsageError(
+        "caption-syntax",
+        `caption "${caption.slice(0, 200)}": expected two different objects, got "${shown[0]}" twice`,
+      );
   }
   let background: string[] = [unsaidColor];
   const isBackgroundSaid = accept("on") !== undefined;
@@ -78,7 +87,11 @@ export function parseCaption(caption: string): Scene {
     expect("a", "an");
     background = [known("a colour", colorWords)];
     if (accept("to") !== undefined) background.push(known("a colour", colorWords));
-    if (background[0] === background[1]) throw new UsageError("caption-syntax", `caption "${caption.slice(0, 200)}": expected two different colours, got "${background[0]}" twice`);
+    if (background[0] === background[1])
+      throw new UsageError(
+        "caption-syntax",
+        `caption "${caption.slice(0, 200)}": expected two different colours, got "${background[0]}" twice`,
+      );
     expect("background");
   }
   let style = styleWords[0]!;
@@ -88,5 +101,11 @@ export function parseCaption(caption: string): Scene {
     expect("style");
   }
   if (at < words.length) throw syntaxError("the end");
-  return { objects: shown, size, background, style, said: { background: isBackgroundSaid, style: isStyleSaid } };
+  return {
+    objects: shown,
+    size,
+    background,
+    style,
+    said: { background: isBackgroundSaid, style: isStyleSaid },
+  };
 }

@@ -37,12 +37,19 @@ interface Icon {
 
 /** True when the picture packages are installed under `worldDirectory` (normally `worlds/emoji`). */
 export function hasPicturePackages(worldDirectory: string): boolean {
-  return styles.every(({ pack }) => existsSync(join(worldDirectory, "node_modules", pack, "icons.json")));
+  return styles.every(({ pack }) =>
+    existsSync(join(worldDirectory, "node_modules", pack, "icons.json")),
+  );
 }
 
 function iconSvg(set: IconSet, name: string, pack: string): string {
   const icon = set.icons[name] ?? set.icons[set.aliases?.[name]?.parent ?? ""];
-  if (icon === undefined) throw new UsageError("picture-missing", `picture "${name}": expected in ${pack}, got none`, "install the versions in worlds/emoji/package-lock.json");
+  if (icon === undefined)
+    throw new UsageError(
+      "picture-missing",
+      `picture "${name}": expected in ${pack}, got none`,
+      "install the versions in worlds/emoji/package-lock.json",
+    );
   const width = icon.width ?? set.width ?? 16;
   const height = icon.height ?? set.height ?? 16;
   return `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 ${width} ${height}" width="512" height="512">${icon.body}</svg>`;
@@ -50,7 +57,10 @@ function iconSvg(set: IconSet, name: string, pack: string): string {
 
 /** Draws one icon, trims what is invisible, and shrinks it to the stored size. */
 async function rasterise(svg: string): Promise<Sprite> {
-  const { data, info } = await sharp(Buffer.from(svg)).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(Buffer.from(svg))
+    .ensureAlpha()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   let [left, right, top, bottom] = [info.width, -1, info.height, -1];
   for (let y = 0; y < info.height; y++) {
     for (let x = 0; x < info.width; x++) {
@@ -63,9 +73,14 @@ async function rasterise(svg: string): Promise<Sprite> {
   }
   const [cutWidth, cutHeight] = [right - left + 1, bottom - top + 1];
   const scale = storedSize / Math.max(cutWidth, cutHeight);
-  const [width, height] = [Math.max(1, Math.round(cutWidth * scale)), Math.max(1, Math.round(cutHeight * scale))];
+  const [width, height] = [
+    Math.max(1, Math.round(cutWidth * scale)),
+    Math.max(1, Math.round(cutHeight * scale)),
+  ];
   // sharp premultiplies before resizing and undoes it afterwards by itself.
-  const straight = await sharp(data, { raw: { width: info.width, height: info.height, channels: 4 } })
+  const straight = await sharp(data, {
+    raw: { width: info.width, height: info.height, channels: 4 },
+  })
     .extract({ left, top, width: cutWidth, height: cutHeight })
     .resize(width, height, { fit: "fill" })
     .raw()
@@ -93,25 +108,34 @@ function encode(sprites: ReadonlyMap<string, Sprite>): Buffer {
   ]);
 }
 
-const allKeys = (): string[] => styles.flatMap((style) => objects.map(({ word }) => `${style.word}/${word}`));
+const allKeys = (): string[] =>
+  styles.flatMap((style) => objects.map(({ word }) => `${style.word}/${word}`));
 
 /** The atlas in `bytes`, or undefined when it is of another version or other objects. */
 function decode(bytes: Buffer): SpriteAtlas | undefined {
   const first = bytes.indexOf("\n");
   if (bytes.toString("latin1", 0, Math.max(first, 0)) !== magic) return undefined;
   const second = bytes.indexOf("\n", first + 1);
-  const header = JSON.parse(bytes.toString("utf8", first + 1, second)) as Record<string, [number, number, number]>;
+  const header = JSON.parse(bytes.toString("utf8", first + 1, second)) as Record<
+    string,
+    [number, number, number]
+  >;
   const sprites = new Map<string, Sprite>();
   for (const [key, [offset, width, height]] of Object.entries(header)) {
     const start = second + 1 + offset;
     if (start + 4 * width * height > bytes.length) return undefined;
     sprites.set(key, { width, height, rgba: bytes.subarray(start, start + 4 * width * height) });
   }
-  if (allKeys().some((key) => !sprites.has(key)) || sprites.size !== allKeys().length) return undefined;
+  if (allKeys().some((key) => !sprites.has(key)) || sprites.size !== allKeys().length)
+    return undefined;
   return {
     sprite(object, style) {
       const sprite = sprites.get(`${style}/${object}`);
-      if (sprite === undefined) throw new UsageError("unknown-name", `sprite: expected an object and style of the emoji world, got "${object}" in "${style}"`);
+      if (sprite === undefined)
+        throw new UsageError(
+          "unknown-name",
+          `sprite: expected an object and style of the emoji world, got "${object}" in "${style}"`,
+        );
       return sprite;
     },
   };
@@ -140,7 +164,8 @@ export async function loadSprites(worldDirectory: string): Promise<SpriteAtlas> 
   for (const style of styles) {
     const path = join(worldDirectory, "node_modules", style.pack, "icons.json");
     const set = JSON.parse(await readFile(path, "utf8")) as IconSet;
-    for (const { word, icon } of objects) sprites.set(`${style.word}/${word}`, await rasterise(iconSvg(set, icon, style.pack)));
+    for (const { word, icon } of objects)
+      sprites.set(`${style.word}/${word}`, await rasterise(iconSvg(set, icon, style.pack)));
   }
   const bytes = encode(sprites);
   await mkdir(dirname(file), { recursive: true });

@@ -38,7 +38,7 @@ export const objects: readonly WorldObject[] = [
   object("pig", "pig-face", "pink"),
   object("koala"),
   object("rabbit", "rabbit-face", "pink"),
-  object("crab", "crab", "red"),
+  object("crab", "crab", "red orange"),
   object("whale", "spouting-whale", "blue gray"),
   object("flamingo", "flamingo", "pink"),
   object("elephant"),
@@ -49,7 +49,7 @@ export const objects: readonly WorldObject[] = [
   object("watermelon", "watermelon", "red green"),
   object("pineapple", "pineapple", "orange yellow"),
   object("lemon", "lemon", "orange yellow"),
-  object("grapes", "grapes", "purple"),
+  object("grape", "grapes", "purple"),
   object("carrot", "carrot", "orange"),
   object("avocado", "avocado", "green"),
   object("burger", "hamburger", "orange"),
@@ -107,7 +107,7 @@ export interface WorldColor {
   readonly rgb: readonly [number, number, number];
 }
 
-/** The ten background colours; a picture's own colour is within ±14 of these per channel. The order is part of the format. */
+/** The ten background colours; a picture's own colour is within ±14 of these per channel (mostly lighter or darker, a little off in hue). The order is part of the format. */
 export const colors: readonly WorldColor[] = [
   { word: "red", rgb: [204, 52, 52] },
   { word: "orange", rgb: [240, 140, 48] },
