@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { availableParallelism, cpus, release, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { packageVersion } from "./package-version.ts";
 
 /** What a run depended on besides its configuration. */
 export interface Environment {
@@ -22,12 +23,6 @@ export interface Environment {
 }
 
 const packageRoot: string = fileURLToPath(new URL("../../", import.meta.url));
-
-/** Version of this package. */
-export function packageVersion(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return manifest.version;
-}
 
 /** Version of the installed onnxruntime-node, or undefined when it is not installed. */
 export function onnxruntimeVersion(): string | undefined {

@@ -54,6 +54,8 @@ describe("run directory", () => {
       expect(await failure(RunDirectory.open(join(folder, "nowhere")))).toMatchObject({ code: "run-missing" });
       await writeFile(join(folder, "file"), "");
       expect(await failure(RunDirectory.create(join(folder, "file"), await record()))).toMatchObject({ code: "path-missing" });
+      expect(await failure(RunDirectory.create(join(folder, "file/under"), await record()))).toMatchObject({ code: "path-missing" });
+      if (process.platform === "linux") expect(await failure(RunDirectory.create("/proc/nowhere/run", await record()))).toMatchObject({ name: "UsageError" });
     }));
 
   it("takes over the lock of a dead process and of a reused pid", () =>

@@ -1,9 +1,10 @@
-import { mkdir, readdir, readFile, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { AppendLog } from "./append-log.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { listCheckpoints, pruneCheckpoints, verifyCheckpoint, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
+import { ensureFolder } from "./ensure-folder.ts";
 import type { Environment } from "./environment.ts";
 import { acquireLock, type RunLock } from "./run-lock.ts";
 import { isSystemError, storageError } from "./storage-error.ts";
@@ -114,12 +115,7 @@ export class RunDirectory {
    */
   static async create(root: string, record: Omit<RunRecord, "format">): Promise<RunDirectory> {
     const paths = runPaths(resolve(root));
-    try {
-      await mkdir(paths.root, { recursive: true });
-    } catch (error) {
-      if (isSystemError(error) && error.code === "EEXIST") throw new UsageError("path-missing", `run directory: expected a folder, got a file (at ${paths.root})`, "choose another --out");
-      throw storageError(error, "create", paths.root);
-    }
+    await ensureFolder(paths.root);
     const lock = await acquireLock(paths.lock);
     try {
       const names = (await readdir(paths.root)).filter((name) => name !== "lock" && !name.startsWith("."));
@@ -129,7 +125,7 @@ export class RunDirectory {
       if (names.length > 0) {
         throw new UsageError("folder-not-empty", `run directory: expected a new or empty folder, got one with ${names.slice(0, 3).join(", ")} (at ${paths.root})`, "choose another --out");
       }
-      for (const folder of [paths.samples, paths.checkpoints]) await mkdir(folder);
+      for (const folder of [paths.samples, paths.checkpoints]) await ensureFolder(folder);
       const full: RunRecord = { format: 1, ...record };
       await writeFileAtomic(paths.record, `${JSON.stringify(full, null, 2)}\n`);
       return await RunDirectory.#opened(paths, full, undefined, [], lock);
@@ -148,8 +144,7 @@ export class RunDirectory {
     const record = await readRunRecord(paths.root);
     const lock = await acquireLock(paths.lock);
     try {
-      await mkdir(paths.samples, { recursive: true });
-      await mkdir(paths.checkpoints, { recursive: true });
+      for (const folder of [paths.samples, paths.checkpoints]) await ensureFolder(folder);
       const { complete, damaged } = await listCheckpoints(paths.checkpoints);
       const latest = complete.at(-1);
       if (latest !== undefined) await verifyCheckpoint(latest);
@@ -196,11 +191,7 @@ export class RunDirectory {
   /** Writes a file of the run (a sample, `evaluation.json`, `report.html`) atomically; folders of `name` are created. */
   async writeFile(name: string, data: string | Uint8Array): Promise<string> {
     const path = join(this.paths.root, name);
-    try {
-      await mkdir(join(path, ".."), { recursive: true });
-    } catch (error) {
-      throw storageError(error, "create", path);
-    }
+    await ensureFolder(dirname(path));
     await writeFileAtomic(path, data);
     return path;
   }
@@ -211,9 +202,4 @@ export class RunDirectory {
     await this.#timings.close();
     await this.#lock.release();
   }
-}
-
-/** True when `path` is a folder. */
-export async function isDirectory(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }

@@ -1,0 +1,43 @@
+import type { Command } from "commander";
+import type { Engine } from "../command-context.ts";
+import { addExamples } from "../help.ts";
+import { realNumber, wholeNumber } from "../parse-option.ts";
+import { runEngine } from "../run-engine.ts";
+
+export interface GenerateOptions {
+  readonly prompts: readonly string[];
+  /** Text file with a prompt per line, in addition to `prompts`. */
+  readonly promptsFile?: string;
+  readonly model: string;
+  /** A LoRA file, or a run directory whose newest checkpoint is used. */
+  readonly adapter?: string;
+  readonly adapterScale: number;
+  readonly out: string;
+  readonly count: number;
+  readonly steps: number;
+  readonly guidance: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly provider: "cpu" | "cuda" | "webgpu";
+}
+
+/** `tastemaker generate PROMPT...`: pictures from a model, with or without an adapter. */
+export function register(program: Command, engine: Engine<GenerateOptions>): void {
+  const command = program
+    .command("generate")
+    .description("Make pictures from prompts.")
+    .argument("[prompts...]", "prompts")
+    .option("--prompts-file <file>", "text file with a prompt per line")
+    .option("--model <name>", "emoji, or a folder in the diffusers layout", "emoji")
+    .option("--adapter <path>", "LoRA file or run directory")
+    .option("--adapter-scale <x>", "strength of the adapter", realNumber(-10, 10), 1)
+    .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
+    .option("--count <n>", "pictures per prompt", wholeNumber(1, 10_000), 1)
+    .option("--steps <n>", "sampling steps", wholeNumber(1, 50), 8)
+    .option("--guidance <w>", "guidance scale", realNumber(1, 100), 8)
+    .option("--seed <n>", "equal seeds give equal pictures", wholeNumber(0), 0)
+    .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
+    .option("--provider <name>", "cpu, cuda or webgpu", "cpu")
+    .action((prompts: string[], options: Omit<GenerateOptions, "prompts">, self: Command) => runEngine(self, engine, { ...options, prompts }));
+  addExamples(command, ['tastemaker generate "a cat on a blue background" --out cat.png', ["base and tuned, same noise", 'tastemaker generate "a big fox" --adapter runs/first --seed 7 --out fox.png']]);
+}

@@ -1,0 +1,15 @@
+import type { Command } from "commander";
+import { register as registerDoctor } from "./doctor.ts";
+import { register as registerInspect } from "./inspect.ts";
+import { register as registerReport } from "./report.ts";
+
+/**
+ * Registers every command, in the order of the help text. A command file holds options and help only; what does the work is imported when
+ * the command runs. A command with an engine is registered as
+ * `registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain)`.
+ */
+export function registerCommands(program: Command): void {
+  registerReport(program);
+  registerInspect(program);
+  registerDoctor(program);
+}

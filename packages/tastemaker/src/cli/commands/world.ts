@@ -1,0 +1,38 @@
+import type { Command } from "commander";
+import type { Engine } from "../command-context.ts";
+import { addExamples } from "../help.ts";
+import { wholeNumber } from "../parse-option.ts";
+import { runEngine } from "../run-engine.ts";
+
+export interface WorldOptions {
+  readonly action: "build" | "check" | "sheet";
+  readonly model: string;
+  /** Working folder of `build`, picture of `sheet`, JSON of `check`. */
+  readonly out?: string;
+  readonly count: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly threads: number;
+}
+
+/** `tastemaker world build|check|sheet`: the embedded world's making and quality. */
+export function register(program: Command, engine: Engine<WorldOptions>): void {
+  const world = program.command("world").description("Build, check and look at the embedded world.");
+  const add = (action: WorldOptions["action"], description: string, count: number, example: string): void => {
+    const command = world
+      .command(action)
+      .description(description)
+      .option("--model <name>", "emoji, or a folder in the diffusers layout", "emoji")
+      .option("--out <path>", action === "build" ? "working folder, kept between calls" : action === "check" ? "JSON file to write" : "PNG file to write")
+      .option("--count <n>", "held-out prompts", wholeNumber(1), count)
+      .option("--steps <n>", "sampling steps", wholeNumber(1, 50), 8)
+      .option("--seed <n>", "seed", wholeNumber(0), 0)
+      .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
+      .action((options: Omit<WorldOptions, "action">, self: Command) => runEngine(self, engine, { ...options, action }));
+    addExamples(command, [example]);
+  };
+  add("build", "Train all parts from nothing; run again to continue.", 512, "tastemaker world build");
+  add("check", "Measure the model on held-out prompts with the judge, which no training uses.", 512, "tastemaker world check --count 512");
+  add("sheet", "Draw a sheet of held-out prompts.", 64, "tastemaker world sheet --out sheet.png");
+  addExamples(world, ["tastemaker world check"]);
+}

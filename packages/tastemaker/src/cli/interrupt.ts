@@ -1,0 +1,20 @@
+/**
+ * Runs `work` with a signal that the first Ctrl-C (or SIGTERM) aborts: the work finishes its current step, saves and returns.
+ * A second Ctrl-C ends the process at once with exit code 130.
+ */
+export async function withInterrupt<T>(note: (text: string) => void, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const onSignal = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    note("\nfinishing the current step and saving; press Ctrl-C again to stop at once (the last checkpoint stays)");
+    controller.abort();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}

@@ -1,0 +1,23 @@
+import { InvalidArgumentError } from "commander";
+
+/** An option parser for whole numbers of a range; commander turns its error into a usage message that names the option. */
+export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isInteger(value) || value < low || value > high) {
+      throw new InvalidArgumentError(`expected a whole number ${high === Number.MAX_SAFE_INTEGER ? `>= ${low}` : `from ${low} to ${high}`}.`);
+    }
+    return value;
+  };
+}
+
+/** An option parser for numbers of a range, both ends included. */
+export function realNumber(low: number, high: number = Number.MAX_VALUE): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isFinite(value) || value < low || value > high) {
+      throw new InvalidArgumentError(`expected a number ${high === Number.MAX_VALUE ? `>= ${low}` : `from ${low} to ${high}`}.`);
+    }
+    return value;
+  };
+}

@@ -1,0 +1,111 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { UsageError } from "@tastemaker/tensor";
+import { readJsonLines } from "../storage/append-log.ts";
+import { readRunRecord, runPaths, type RunRecord } from "../storage/run-directory.ts";
+import { isSystemError, storageError } from "../storage/storage-error.ts";
+
+/** One metric of base and tuned model on the same prompts and noise: entry i of both lists belongs to prompt i. */
+export interface PairedMetric {
+  readonly base: readonly number[];
+  readonly tuned: readonly number[];
+  /** What one unit means, e.g. `standard deviations`, `cosine`. */
+  readonly unit?: string;
+  /** Default true. */
+  readonly higherIsBetter?: boolean;
+  /** True when training optimised this very metric; such a gain alone proves nothing. */
+  readonly isTrained?: boolean;
+}
+
+/** Content of `evaluation.json`, written after the last iteration. */
+export interface EvaluationRecord {
+  readonly format: 1;
+  /** Held-out prompts; entry i belongs to entry i of every metric. */
+  readonly prompts: readonly string[];
+  readonly promptsSha256?: string;
+  readonly seed?: number;
+  readonly metrics: Readonly<Record<string, PairedMetric>>;
+  /** Pictures for the gallery: PNG paths relative to the run directory. */
+  readonly images: readonly { readonly prompt: string; readonly base: string; readonly tuned: string }[];
+}
+
+/** Mean and standard error of a metric over the held-out prompts at some iteration. */
+export interface HeldOutPoint {
+  readonly mean: number;
+  readonly standardError: number;
+}
+
+/** A line of `metrics.jsonl`, one per iteration; a function of the configuration alone. */
+export interface MetricsLine {
+  readonly iteration: number;
+  /** Weighted sum of the rewards, mean of the batch. */
+  readonly reward: number;
+  /** Each reward alone, before its weight. */
+  readonly rewards: Readonly<Record<string, number>>;
+  /** Summed over the steps, before beta. */
+  readonly divergence: number;
+  readonly beta: number;
+  readonly loss: number;
+  /** Before clipping. */
+  readonly gradNorm: number;
+  /** Held-out metrics of the tuned model, on evaluation iterations. */
+  readonly heldOut?: Readonly<Record<string, HeldOutPoint>>;
+}
+
+/** Everything a report shows. */
+export interface ReportData {
+  readonly run: RunRecord;
+  readonly metrics: readonly MetricsLine[];
+  readonly timings: readonly Readonly<Record<string, unknown>>[];
+  /** Undefined while the run is not finished. */
+  readonly evaluation: EvaluationRecord | undefined;
+  /** PNG files of the gallery as data URIs, keyed by relative path. */
+  readonly pictures: ReadonlyMap<string, string>;
+}
+
+const isNumberList = (value: unknown): value is number[] => Array.isArray(value) && value.every((item) => typeof item === "number");
+
+function checkEvaluation(value: unknown, path: string): EvaluationRecord {
+  const fail = (expected: string): never => {
+    throw new UsageError("run-damaged", `evaluation: expected ${expected} (at ${path})`, "run the evaluation again");
+  };
+  const record = value as Partial<EvaluationRecord> | null;
+  if (typeof record !== "object" || record === null || record.format !== 1) return fail("a record of format 1");
+  const { prompts, metrics, images } = record;
+  if (!Array.isArray(prompts) || typeof metrics !== "object" || metrics === null || !Array.isArray(images)) return fail("prompts, metrics and images");
+  for (const [name, { base, tuned }] of Object.entries(metrics)) {
+    if (!isNumberList(base) || !isNumberList(tuned) || base.length !== prompts.length || tuned.length !== prompts.length) {
+      fail(`${prompts.length} numbers (one per prompt) in base and tuned of metric "${name}"`);
+    }
+  }
+  return record as EvaluationRecord;
+}
+
+/**
+ * Reads what a report needs from a run directory; the run may still be going on.
+ * @throws UsageError `run-missing`, `run-damaged`, `path-missing` for a picture that `evaluation.json` names
+ */
+export async function readReportData(root: string): Promise<ReportData> {
+  const paths = runPaths(root);
+  const run = await readRunRecord(root);
+  const metrics = (await readJsonLines(paths.metrics)) as unknown as MetricsLine[];
+  const timings = await readJsonLines(paths.timings);
+  let evaluation: EvaluationRecord | undefined;
+  try {
+    evaluation = checkEvaluation(JSON.parse(await readFile(paths.evaluation, "utf8")), paths.evaluation);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new UsageError("run-damaged", `evaluation: expected JSON, got ${error.message} (at ${paths.evaluation})`, "run the evaluation again");
+    if (!isSystemError(error) || error.code !== "ENOENT") throw storageError(error, "read", paths.evaluation);
+  }
+  const pictures = new Map<string, string>();
+  for (const { base, tuned } of evaluation?.images ?? []) {
+    for (const name of [base, tuned]) {
+      const path = join(root, name);
+      const bytes = await readFile(path).catch((error: unknown) => {
+        throw storageError(error, "read", path);
+      });
+      pictures.set(name, `data:image/png;base64,${bytes.toString("base64")}`);
+    }
+  }
+  return { run, metrics, timings, evaluation, pictures };
+}
