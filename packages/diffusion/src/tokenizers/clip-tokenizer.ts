@@ -1,8 +1,24 @@
-import { LowercaseNormalizer, SequenceNormalizer, Tokenizer } from "@huggingface/tokenizers";
+import * as library from "@huggingface/tokenizers";
 import { UsageError } from "@tastemaker/tensor";
 import { asJsonObject, parseJson, type Folder } from "../files/random-access-file.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
+
+/** The parts of the library used here. Its own declarations import without file extensions, which TypeScript cannot follow in an ES module. */
+interface Normalizer {
+  normalize(text: string): string;
+}
+interface BpeTokenizer {
+  normalizer: Normalizer | null;
+  encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: readonly number[] };
+  token_to_id(token: string): number | undefined;
+  get_vocab(): ReadonlyMap<string, number>;
+}
+const { Tokenizer, LowercaseNormalizer, SequenceNormalizer } = library as unknown as {
+  readonly Tokenizer: new (tokenizer: JsonObject, config: JsonObject) => BpeTokenizer;
+  readonly LowercaseNormalizer: new (config: JsonObject) => Normalizer;
+  readonly SequenceNormalizer: new (config: JsonObject) => Normalizer & { normalizers: (Normalizer | null)[] };
+};
 
 /** Token ids of a batch of texts. */
 export interface EncodedTexts {
@@ -23,11 +39,10 @@ class PerCharacterLowercase extends LowercaseNormalizer {
   }
 }
 
-function withPerCharacterLowercase(tokenizer: Tokenizer): void {
-  const replace = (normalizer: Tokenizer["normalizer"]): Tokenizer["normalizer"] => {
-    if (normalizer instanceof LowercaseNormalizer) return new PerCharacterLowercase({ type: "Lowercase" });
+function withPerCharacterLowercase(tokenizer: BpeTokenizer): void {
+  const replace = (normalizer: Normalizer | null): Normalizer | null => {
     if (normalizer instanceof SequenceNormalizer) normalizer.normalizers = normalizer.normalizers.map(replace);
-    return normalizer;
+    return normalizer instanceof LowercaseNormalizer ? new PerCharacterLowercase({ type: "Lowercase" }) : normalizer;
   };
   tokenizer.normalizer = replace(tokenizer.normalizer);
 }
@@ -40,7 +55,7 @@ export class ClipTokenizer {
   /** Length that the tokenizer's configuration states (77 for CLIP), the default of `encode`. */
   readonly maxLength: number;
   readonly vocabularySize: number;
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: BpeTokenizer;
 
   /**
    * @param tokenizerJson Contents of `tokenizer.json`, or what `clipTokenizerJson` builds.
