@@ -13,7 +13,18 @@ export function formatNumber(value: number | undefined, digits = 4): string {
   return text.replace("-", "−");
 }
 
-/** A difference with its sign. */
-export function formatSigned(value: number, digits = 4): string {
-  return value > 0 ? `+${formatNumber(value, digits)}` : formatNumber(value, digits);
+/** Decimals that show an error with two significant digits. */
+function decimalsFor(error: number): number | undefined {
+  return Number.isFinite(error) && error > 1e-8 ? Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(error)))) : undefined;
+}
+
+/** A number with as many decimals as its error justifies. */
+export function formatTo(value: number, error: number): string {
+  const decimals = decimalsFor(error);
+  return decimals === undefined || !Number.isFinite(value) ? formatNumber(value) : value.toFixed(decimals).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+}
+
+/** `formatTo` with the sign written out. */
+export function formatSignedTo(value: number, error: number): string {
+  return value > 0 ? `+${formatTo(value, error)}` : formatTo(value, error);
 }

@@ -19,13 +19,13 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wr
 .modes{display:inline-flex;border:1px solid var(--line);border-radius:10px;overflow:hidden;background:var(--card);font-size:.88rem}
 .modes label{padding:6px 14px;cursor:pointer}.modes input{position:absolute;opacity:0}
 .modes label:has(:checked){background:var(--c1);color:var(--card)}.modes label:has(:focus-visible){outline:2px solid var(--c2);outline-offset:-3px}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:20px}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:20px}
 .pair{margin:0;background:var(--card);border:1px solid var(--line);border-radius:14px;overflow:hidden;break-inside:avoid}
 .pair figcaption{padding:10px 14px 12px;font-size:.92rem;line-height:1.35}
 .pair small{display:block;margin-top:4px;font-variant-numeric:tabular-nums}
 .view{position:relative;display:grid;grid-template-columns:1fr 1fr;gap:2px;background:var(--line)}
 .view img{display:block;width:100%;aspect-ratio:1;object-fit:cover}.view img.small{image-rendering:pixelated}
-.view span{position:absolute;top:8px;font-size:.72rem;font-weight:600;line-height:1;padding:5px 8px;border-radius:99px;background:rgb(0 0 0/.55);color:#fff;pointer-events:none}
+.view span{position:absolute;bottom:8px;font-size:.7rem;font-weight:600;line-height:1;padding:4px 8px;border-radius:99px;background:rgb(0 0 0/.55);color:#fff;pointer-events:none}
 .view span:nth-of-type(1){left:8px}.view span:nth-of-type(2){right:8px}
 .view input{display:none}
 body:has(#mode-slider:checked) .view{grid-template-columns:1fr}
@@ -37,7 +37,7 @@ body:has(#mode-slider:checked) .view input{display:block;position:absolute;inset
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{padding:10px 16px;text-align:right;border-top:1px solid var(--line);font-variant-numeric:tabular-nums;white-space:nowrap;vertical-align:top}
 thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.82rem}th:first-child,td:first-child{text-align:left}
-tbody th{font-weight:600}.pm{color:var(--soft);font-size:.85em}
+tbody th{font-weight:600}th small{font-weight:400}.pm{color:var(--soft);font-size:.85em}
 .tag{display:inline-block;font-size:.7rem;font-weight:600;color:var(--c1);border:1px solid currentColor;border-radius:99px;padding:0 7px;margin-left:8px;vertical-align:1px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px}
 .chart{margin:0;background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 16px 10px;break-inside:avoid}
@@ -52,7 +52,7 @@ tbody th{font-weight:600}.pm{color:var(--soft);font-size:.85em}
 i.c1{background:var(--c1)}i.c2{background:var(--c2)}i.c3{background:var(--c3)}i.c4{background:var(--c4)}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px;align-items:start;margin-top:12px}
 .columns td{white-space:normal;overflow-wrap:anywhere;padding:7px 16px}.columns tr:first-child td{border-top:0}
-.columns td:first-child{color:var(--soft);width:42%}
+.columns td:first-child{color:var(--soft);white-space:nowrap}
 footer{margin-top:56px;padding-top:16px;border-top:1px solid var(--line)}
 @media print{body{background:#fff;font-size:11pt}main{max-width:none;padding:0}.modes{display:none}.gallery{grid-template-columns:repeat(3,1fr)}h2{break-after:avoid;margin-top:28px}.charts{grid-template-columns:1fr 1fr}.table,.facts li{break-inside:avoid}}
 `.trim();

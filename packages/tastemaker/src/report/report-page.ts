@@ -1,5 +1,5 @@
 import { reportCharts } from "./report-charts.ts";
-import { escapeHtml, formatNumber, formatSigned } from "./html.ts";
+import { escapeHtml, formatNumber, formatSignedTo, formatTo } from "./html.ts";
 import { pageScript, pageStyle } from "./page-style.ts";
 import { comparePairs, type PairedComparison } from "./paired-statistics.ts";
 import type { EvaluationRecord, PairedMetric, ReportData } from "./report-data.ts";
@@ -29,8 +29,8 @@ function factsMarkup(evaluation: EvaluationRecord): string {
     const pairs = comparePairs(metric.base, metric.tuned);
     const colour = isClear(pairs) ? directionOf(metric, pairs.difference) : "";
     const errors = pairs.difference / pairs.differenceError;
-    const clear = Number.isFinite(errors) ? `${formatNumber(Math.abs(errors), 2)} standard errors` : "one prompt, no error";
-    return `<li><span>${escapeHtml(name)}</span><b class="${colour}">${formatSigned(pairs.difference, 3)}</b><small>${formatNumber(pairs.base, 3)} → ${formatNumber(pairs.tuned, 3)}${metric.unit === undefined ? "" : ` ${escapeHtml(metric.unit)}`}<br>${clear}${isClear(pairs) ? "" : ", not a clear change"}</small></li>`;
+    const clear = Number.isNaN(errors) ? "no error estimate" : Math.abs(errors) >= 100 ? "over 100 standard errors" : `${formatNumber(Math.abs(errors), 2)} standard errors`;
+    return `<li><span>${escapeHtml(name)}</span><b class="${colour}">${formatSignedTo(pairs.difference, pairs.differenceError)}</b><small>${formatTo(pairs.base, pairs.baseError)} → ${formatTo(pairs.tuned, pairs.tunedError)}${metric.unit === undefined ? "" : ` ${escapeHtml(metric.unit)}`}<br>${clear}${isClear(pairs) ? "" : ", not a clear change"}</small></li>`;
   });
   return `<ul class="facts">${items.join("")}</ul>`;
 }
@@ -49,7 +49,7 @@ function galleryMarkup(data: ReportData, evaluation: EvaluationRecord): string {
 }
 
 function withError(value: number, error: number): string {
-  return `${formatNumber(value)}${Number.isFinite(error) ? ` <span class="pm">± ${formatNumber(error, 2)}</span>` : ""}`;
+  return `${formatTo(value, error)}${Number.isFinite(error) ? ` <span class="pm">± ${formatTo(error, error)}</span>` : ""}`;
 }
 
 function tableMarkup(evaluation: EvaluationRecord): string {
@@ -57,7 +57,7 @@ function tableMarkup(evaluation: EvaluationRecord): string {
     const pairs = comparePairs(metric.base, metric.tuned);
     const colour = isClear(pairs) ? directionOf(metric, pairs.difference) : "";
     const notes = [metric.unit, metric.higherIsBetter === false ? "lower is better" : undefined].filter((note) => note !== undefined);
-    return `<tr><th scope="row">${escapeHtml(name)}${metric.isTrained === true ? '<span class="tag">trained on</span>' : ""}${notes.length === 0 ? "" : `<br><small>${escapeHtml(notes.join(", "))}</small>`}</th><td>${pairs.n}</td><td>${withError(pairs.base, pairs.baseError)}</td><td>${withError(pairs.tuned, pairs.tunedError)}</td><td class="${colour}">${formatSigned(pairs.difference)}${Number.isFinite(pairs.differenceError) ? ` <span class="pm">± ${formatNumber(pairs.differenceError, 2)}</span>` : ""}</td><td>${Number.isFinite(pairs.low) ? `${formatSigned(pairs.low, 3)} … ${formatSigned(pairs.high, 3)}` : "–"}</td><td>${formatNumber(100 * pairs.wins, 3)} %</td></tr>`;
+    return `<tr><th scope="row">${escapeHtml(name)}${metric.isTrained === true ? '<span class="tag">trained on</span>' : ""}${notes.length === 0 ? "" : `<br><small>${escapeHtml(notes.join(", "))}</small>`}</th><td>${pairs.n}</td><td>${withError(pairs.base, pairs.baseError)}</td><td>${withError(pairs.tuned, pairs.tunedError)}</td><td class="${colour}">${formatSignedTo(pairs.difference, pairs.differenceError)}${Number.isFinite(pairs.differenceError) ? ` <span class="pm">± ${formatTo(pairs.differenceError, pairs.differenceError)}</span>` : ""}</td><td>${Number.isFinite(pairs.low) ? `${formatSignedTo(pairs.low, pairs.differenceError)} … ${formatSignedTo(pairs.high, pairs.differenceError)}` : "–"}</td><td>${formatNumber(100 * pairs.wins, 3)} %</td></tr>`;
   });
   return `<section><h2>Held-out comparison</h2><p class="soft">Mean ± standard error. The difference is taken prompt by prompt on equal noise, which is why its error is smaller than those of the two columns. A metric that was trained on can rise without better pictures: look at the others.</p><div class="table"><table><thead><tr><th scope="col">metric</th><th scope="col">n</th><th scope="col">base</th><th scope="col">tuned</th><th scope="col">difference</th><th scope="col">95 % interval</th><th scope="col">tuned is higher</th></tr></thead><tbody>${rows.join("")}</tbody></table></div></section>`;
 }

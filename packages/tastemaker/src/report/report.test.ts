@@ -66,7 +66,7 @@ async function sampleRun(root: string, iterations: number): Promise<void> {
     images,
     metrics: {
       "clip-score": { base, tuned: base.map((value, index) => value + 0.09 + 0.03 * noise(index + 40)), unit: "cosine", isTrained: true },
-      aesthetic: { base: list(-0.2, 0.8, 300), tuned: list(0.9, 0.8, 300), unit: "standard deviations", isTrained: true },
+      aesthetic: { base: list(-0.2, 0.8, 300), tuned: list(0.9, 0.7, 900), unit: "standard deviations", isTrained: true },
       "judge accuracy": { base: prompts.map((_, index) => Number(index % 5 > 0)), tuned: prompts.map((_, index) => Number(index % 7 > 0)) },
       "clipped pixels": { base: list(0.02, 0.01, 9), tuned: list(0.045, 0.02, 70), unit: "share", higherIsBetter: false },
     },

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { register as registerDoctor } from "./doctor.ts";
 import { register as registerInspect } from "./inspect.ts";
+import { register as registerPretrain } from "./pretrain.ts";
 import { register as registerReport } from "./report.ts";
 
 /**
@@ -9,6 +10,7 @@ import { register as registerReport } from "./report.ts";
  * `registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain)`.
  */
 export function registerCommands(program: Command): void {
+  registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerReport(program);
   registerInspect(program);
   registerDoctor(program);
