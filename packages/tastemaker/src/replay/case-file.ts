@@ -1,10 +1,17 @@
 import { join } from "node:path";
 
-import { loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
+import {
+  type DiffusersModel,
+  loadCheckpoint,
+  openDiffusersDirectory,
+  openSingleFileModel,
+  parseJson,
+  readTensorFloat64,
+} from "@tastemaker/diffusion";
 import { type DType, type HostTensor, type Shape, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 
-import { openNodeFile } from "../platform/node-files.ts";
+import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 
 const toleranceSchema = z.object({ relative: z.number(), absolute: z.number() });
 
@@ -65,6 +72,19 @@ export async function readCase(directory: string): Promise<CaseFile> {
   const { name, kind, model, tolerance } = parsed.data;
   const inputs = await readCaseTensors(join(directory, "inputs.safetensors"));
   return { directory, name, kind, model: join(directory, model), tolerance, fields: parsed.data, inputs };
+}
+
+/**
+ * Opens the model of a case.
+ *
+ * @param path A diffusers directory, or a single-file checkpoint.
+ * @param configs Directory with the configuration of a single-file checkpoint.
+ * @throws UsageError `case-invalid` when a single file comes without a configuration.
+ */
+export async function openCaseModel(path: string, configs: string | undefined): Promise<DiffusersModel> {
+  if (!path.endsWith(".safetensors")) return openDiffusersDirectory(await openNodeFolder(path));
+  if (configs === undefined) throw new UsageError("case-invalid", `case: expected the directory with the configuration of a single file, got none (at ${path})`);
+  return openSingleFileModel(await openNodeFile(path), await openNodeFolder(configs));
 }
 
 /** A value to feed to a program: integers as int32, the rest in float64, which a float32 backend rounds. */

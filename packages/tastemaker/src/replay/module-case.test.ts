@@ -33,9 +33,9 @@ describe("module cases", () => {
     expect(names.length).toBeGreaterThan(30);
   });
 
-  it.skipIf(root === undefined).each(names)("%s agrees to 1e-9 in float64", async (name) => {
-    // Gradients that are zero in exact arithmetic keep a floor: 1e-3 of the case's absolute tolerance, 1e-9 of its largest gradient.
-    const strict = ({ absolute }: Tolerance): Tolerance => ({ relative: 1e-9, absolute: absolute * 1e-3 });
+  it.skipIf(root === undefined).each(names)("%s agrees to 1e-11 in float64", async (name) => {
+    // Gradients that are zero in exact arithmetic keep a floor: 1e-5 of the case's absolute tolerance, which is 1e-11 of its largest gradient.
+    const strict = ({ absolute }: Tolerance): Tolerance => ({ relative: 1e-11, absolute: absolute * 1e-5 });
     expect(await failures(name, reference, strict)).toEqual([]);
   });
 

@@ -1,22 +1,11 @@
 import { join } from "node:path";
 
-import {
-  type Checkpoint,
-  type ConfigJson,
-  type ParameterProvider,
-  asJsonObject,
-  loadCheckpoint,
-  readTensorFloat64,
-  renameOldVaeAttention,
-  renameTextEncoder,
-  scopeOf,
-  splitSingleFile,
-} from "@tastemaker/diffusion";
+import { type ModelComponent, type ParameterProvider, asJsonObject, loadCheckpoint, readTensorFloat64, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, type HostTensor, type Tensor, UsageError, input, program, vjp, weight } from "@tastemaker/tensor";
 import { z } from "zod";
 
-import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
-import { type CaseFile, type CaseTensor, feed, readCase } from "./case-file.ts";
+import { openNodeFolder } from "../platform/node-files.ts";
+import { type CaseFile, type CaseTensor, feed, openCaseModel, readCase } from "./case-file.ts";
 import { type ModuleFields, moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
 
 const moduleSchema = z.object({
@@ -36,21 +25,18 @@ type ParsedFields = z.infer<typeof moduleSchema>;
 /** A value that a replay computed. */
 export type ReplayedTensor = Pick<HostTensor, "shape" | "data">;
 
-/** A component's weights and its `config.json`. */
-async function loadComponent(kase: CaseFile, fields: ParsedFields): Promise<{ weights: Checkpoint; config: ConfigJson }> {
-  const place = { unet: "unet", vae: "vae", text: "text_encoder", reward: "" }[fields.component];
-  const configFolder = join(kase.directory, fields.component === "reward" ? (fields.reward ?? ".") : (fields.config ?? String(kase.fields["model"])), place);
-  const config = asJsonObject(await (await openNodeFolder(configFolder)).readJson("config.json"), `${configFolder}/config.json`);
-  if (fields.component !== "reward" && kase.model.endsWith(".safetensors")) {
-    const split = splitSingleFile(await loadCheckpoint([await openNodeFile(kase.model)]));
-    return { config, weights: { unet: split.unet, vae: split.vae, text: split.textEncoder }[fields.component] };
+/** The weights and `config.json` of the component that a case is about. */
+async function loadComponent(kase: CaseFile, { component, reward, config }: ParsedFields): Promise<ModelComponent> {
+  if (component !== "reward") {
+    const model = await openCaseModel(kase.model, config === undefined ? undefined : join(kase.directory, config));
+    return { unet: model.unet, vae: model.vae, text: model.textEncoder }[component];
   }
-  const folder = await openNodeFolder(fields.component === "reward" ? configFolder : join(kase.model, place));
-  const stem = fields.component === "unet" || fields.component === "vae" ? "diffusion_pytorch_model" : "model";
-  const name = (await folder.has(`${stem}.safetensors`)) ? `${stem}.safetensors` : `${stem}.fp16.safetensors`;
-  const stored = await loadCheckpoint([await folder.open(name)]);
-  const rename = { unet: undefined, reward: undefined, vae: renameOldVaeAttention, text: renameTextEncoder }[fields.component];
-  return { config, weights: rename === undefined ? stored : stored.renamed(rename) };
+  if (reward === undefined) throw new UsageError("case-invalid", `case: expected the directory of a reward model, got none (at ${kase.directory} reward)`);
+  const folder = await openNodeFolder(join(kase.directory, reward));
+  return {
+    config: asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`),
+    weights: await loadCheckpoint([await folder.open("model.safetensors")]),
+  };
 }
 
 /**
