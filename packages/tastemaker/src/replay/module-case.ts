@@ -6,7 +6,7 @@ import { z } from "zod";
 
 import { openNodeFolder } from "../platform/node-files.ts";
 import { type CaseFile, type CaseTensor, feed, openCaseModel, readCase } from "./case-file.ts";
-import { type ModuleFields, moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
+import { moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
 
 const moduleSchema = z.object({
   component: z.enum(["unet", "vae", "text", "reward"]),
