@@ -14,15 +14,21 @@ export function requireNode() {
   process.exit(2);
 }
 
-/** Runs a command in the repository, showing its output; ends this process when it fails. `quiet` shows output only then. */
-export function runOrExit(command, args, { quiet = false } = {}) {
-  const isWindows = process.platform === "win32";
+/** Runs a command in the repository; with `quiet` its output is returned instead of shown. */
+function run(command, args, quiet) {
   // npm is a .cmd file on Windows, which only a shell can start; the arguments here contain nothing a shell would interpret.
-  const useShell = isWindows && command === "npm";
-  const { status, signal, error, stdout, stderr } = spawnSync(command, args, { cwd: root, stdio: quiet ? "pipe" : "inherit", shell: useShell, encoding: "utf8" });
+  const shell = process.platform === "win32" && command === "npm";
+  const { status, signal, error, stdout, stderr } = spawnSync(command, args, { cwd: root, stdio: quiet ? "pipe" : "inherit", shell, encoding: "utf8" });
+  const reason = error ? error.message : signal ? `ended by ${signal}` : `exit code ${status}`;
+  return { status, reason, text: `${stdout ?? ""}${stderr ?? ""}` };
+}
+
+/** Runs a command with its output shown; ends this process with the same exit code when it fails. */
+export function runOrExit(command, args) {
+  const { status, reason } = run(command, args, false);
   if (status === 0) return;
-  if (quiet) process.stderr.write(`${stdout ?? ""}${stderr ?? ""}`);
-  console.error(`Tastemaker: ${command} ${args.join(" ")} failed${error ? `: ${error.message}` : signal ? ` (${signal})` : ` with exit code ${status}`}`);
+  // A command of ours has already said what was wrong.
+  if (command === "npm") console.error(`Tastemaker: npm ${args.join(" ")} failed: ${reason}`);
   process.exit(status ?? 1);
 }
 
@@ -44,10 +50,23 @@ function newestSource(folder) {
 
 /** Installs the packages of package-lock.json when they are missing or older than it. */
 export function ensureInstalled() {
-  const installed = modifiedAt(join(root, "node_modules", ".package-lock.json"));
-  if (installed > 0 && installed >= modifiedAt(join(root, "package-lock.json"))) return;
+  const stamp = join(root, "node_modules", ".tastemaker-installed");
+  const installedAt = Math.max(modifiedAt(stamp), modifiedAt(join(root, "node_modules", ".package-lock.json")));
+  if (installedAt > 0 && installedAt >= modifiedAt(join(root, "package-lock.json"))) return;
   console.error("installing packages (npm ci)");
-  runOrExit("npm", ["ci", "--no-audit", "--no-fund"], { quiet: true });
+  const options = ["--no-audit", "--no-fund", "--loglevel=error"];
+  const exact = run("npm", ["ci", ...options], true);
+  if (exact.status !== 0) {
+    // `npm ci` insists on the binaries of every platform; a registry mirror may lack those of other ones. `npm install` takes the same
+    // versions from the lock file and leaves out what this machine cannot use.
+    console.error("npm ci did not work here, trying npm install");
+    const loose = run("npm", ["install", ...options], true);
+    if (loose.status !== 0) {
+      console.error(`${exact.text}\n${loose.text}\nTastemaker: npm install failed: ${loose.reason}; check the network and the registry settings of npm`);
+      process.exit(1);
+    }
+  }
+  writeFileSync(stamp, "");
 }
 
 /** Compiles the workspaces when a source is newer than the last build that succeeded here, or when a result is missing. */
