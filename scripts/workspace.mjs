@@ -1,6 +1,6 @@
 // What `npm start` and `npm test` do on a fresh clone before anything else. Plain Node, no dependency: nothing is installed yet.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -60,7 +60,11 @@ export function ensureInstalled() {
     // `npm ci` insists on the binaries of every platform; a registry mirror may lack those of other ones. `npm install` takes the same
     // versions from the lock file and leaves out what this machine cannot use.
     console.error("npm ci did not work here, trying npm install");
+    const lockPath = join(root, "package-lock.json");
+    const lock = readFileSync(lockPath);
     const loose = run("npm", ["install", ...options], true);
+    // npm would write what it could not find into the lock file.
+    writeFileSync(lockPath, lock);
     if (loose.status !== 0) {
       console.error(`${exact.text}\n${loose.text}\nTastemaker: npm install failed: ${loose.reason}; check the network and the registry settings of npm`);
       process.exit(1);
