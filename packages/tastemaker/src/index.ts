@@ -1,1 +1,10 @@
-export {};
+export * from "./config/load-config.ts";
+export * from "./config/train-config.ts";
+export * from "./report/paired-statistics.ts";
+export * from "./report/report-data.ts";
+export * from "./report/write-report.ts";
+export * from "./storage/atomic-file.ts";
+export * from "./storage/checkpoint.ts";
+export * from "./storage/environment.ts";
+export * from "./storage/file-hash.ts";
+export * from "./storage/run-directory.ts";

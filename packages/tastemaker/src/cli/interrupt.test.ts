@@ -1,0 +1,33 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { startScript, withTemporaryFolder } from "../testing/child.ts";
+
+const source = JSON.stringify(fileURLToPath(new URL("interrupt.ts", import.meta.url)));
+
+describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
+  it("lets the work finish its step and save, and ends at once when pressed again", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = join(folder, "work.mts");
+      await writeFile(
+        path,
+        `import { withInterrupt } from ${source};
+         await withInterrupt((text) => process.stderr.write(text), async (signal) => {
+           process.stdout.write("started;");
+           for (let step = 0; !signal.aborted || process.argv[2] === "slow"; step++) await new Promise((done) => setTimeout(done, 10));
+           process.stdout.write("saved;");
+         });`,
+      );
+      const polite = startScript(path, "quick");
+      await polite.printed("started;");
+      polite.child.kill("SIGINT");
+      expect(await polite.finished).toMatchObject({ code: 0, stdout: "started;saved;", stderr: expect.stringContaining("saving") as string });
+      const stuck = startScript(path, "slow");
+      await stuck.printed("started;");
+      stuck.child.kill("SIGINT");
+      await new Promise((done) => setTimeout(done, 200));
+      stuck.child.kill("SIGINT");
+      expect(await stuck.finished).toMatchObject({ code: 130, stdout: "started;" });
+    }));
+});
