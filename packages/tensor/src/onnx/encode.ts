@@ -126,6 +126,22 @@ function emitNodes(builder: GraphBuilder, nodes: readonly Node[], inputNames: Re
   return names;
 }
 
+/**
+ * Gives the graph's outputs their names. A value that is no node's result (an input, a constant), or is an output twice, is copied;
+ * any other is renamed where it is made, which saves the copy.
+ */
+function nameOutputs(nodes: readonly OnnxNode[], sources: readonly string[], outputNames: readonly string[]): OnnxNode[] {
+  const made = new Set(nodes.flatMap(({ outputs }) => outputs));
+  const renamed = new Map<string, string>();
+  const copies: OnnxNode[] = [];
+  sources.forEach((source, i) => {
+    if (made.has(source) && !renamed.has(source)) renamed.set(source, outputNames[i]!);
+    else copies.push({ opType: "Identity", inputs: [renamed.get(source) ?? source], outputs: [outputNames[i]!], attributes: {}, domain: "" });
+  });
+  const rename = (name: string): string => renamed.get(name) ?? name;
+  return [...nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) })), ...copies];
+}
+
 /** Simplifies a program and writes it as an ONNX model (opset 18, com.microsoft 1, static shapes). Weights stay in their files. */
 export function encodeProgram(traced: Program, options: EncodeOptions): EncodedProgram {
   const simple = simplify(traced);
@@ -133,17 +149,14 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   const builder = new GraphBuilder(options);
   const inputNames = new Map(traced.inputs.map(({ name, tensor }) => [tensor, name]));
   const names = emitNodes(builder, nodesOf(tensors), inputNames);
-  tensors.forEach((tensor, i) => {
-    const leaf = tensor.node.operator;
-    const from =
-      leaf.name === weightOperator.name
-        ? leaf.onnx(builder, { inputs: [], inputTypes: [], outputTypes: tensor.node.outputs, attributes: tensor.node.attributes, isFixed: [] })[0]!
-        : names.get(tensor)!;
-    // A graph output needs a name of its own, even when the value is an input, a constant or another output too.
-    builder.nodes.push({ opType: "Identity", inputs: [from], outputs: [`out:${traced.outputs[i]!.name}`], attributes: {}, domain: "" });
+  const sources = tensors.map((tensor) => {
+    const leaf = tensor.node;
+    if (leaf.operator.name !== weightOperator.name) return names.get(tensor)!;
+    return leaf.operator.onnx(builder, { inputs: [], inputTypes: [], outputTypes: leaf.outputs, attributes: leaf.attributes, isFixed: [] })[0]!;
   });
   const outputNames = traced.outputs.map(({ name }) => `out:${name}`);
-  const nodes = options.order ? options.order(builder.nodes, outputNames) : builder.nodes;
+  const named = nameOutputs(builder.nodes, sources, outputNames);
+  const nodes = options.order ? options.order(named, outputNames) : named;
   const initializers = [...builder.initializers.values()];
   const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
   const folder = files.length > 0 ? commonFolder(files) : undefined;

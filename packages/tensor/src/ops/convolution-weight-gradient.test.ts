@@ -23,6 +23,8 @@ const cases: Case[] = [
   { lowering: "batch innermost", x: [3, 4, 5, 6], w: [6, 4, 3, 3], options: { padding: 1 } },
   { lowering: "batch innermost, padding on one side only", x: [3, 4, 6, 6], w: [5, 4, 3, 3], options: { padding: [0, 0, 1, 1], stride: 2 } },
   { lowering: "batch innermost, 1×1 strided", x: [2, 4, 5, 5], w: [5, 4, 1, 1], options: { stride: 2 } },
+  { lowering: "batch innermost, gradient shifted", x: [3, 4, 5, 6], w: [3, 4, 3, 3], options: { padding: 1 } },
+  { lowering: "batch innermost, gradient shifted, uneven kernel and padding", x: [2, 5, 5, 7], w: [3, 5, 2, 3], options: { padding: [1, 2, 0, 1] } },
   { lowering: "unfolded gradient", x: [2, 6, 5, 7], w: [3, 6, 3, 3], options: { padding: 1 } },
   { lowering: "unfolded gradient, uneven kernel and padding", x: [2, 6, 5, 7], w: [2, 6, 2, 3], options: { padding: [1, 2, 0, 1] } },
   { lowering: "unfolded input", x: [2, 1, 5, 7], w: [4, 1, 3, 3], options: { padding: 1 } },

@@ -74,17 +74,44 @@ function encodeBatched(emit: OnnxEmitter, context: Context): readonly string[] {
   return joinPositions(emit, parts, context);
 }
 
+/** Axes [B,C,H,W] → [C,H,W,B]. */
+const MOVE_BATCH = { perm: { ints: [1, 2, 3, 0] } };
+
+/** x [B,C,H,W] as [C,H',W',B] with zeros around; padding after the move copies longer runs. */
+function moveAndPad(emit: OnnxEmitter, x: string, [top, left, bottom, right]: readonly number[]): string {
+  const moved = emit.node("Transpose", [x], MOVE_BATCH)[0]!;
+  const widths = [0, top!, left!, 0, 0, bottom!, right!, 0];
+  return widths.every((n) => n === 0) ? moved : emit.node("Pad", [moved, emit.ints(widths)])[0]!;
+}
+
 /** g·shift(x)ᵀ with pixels and batch as one inner axis (layout [C,H,W,B]): one large product per kernel position, no sum. */
 function encodeBatchInnermost(emit: OnnxEmitter, context: Context): readonly string[] {
   const { inputs, attributes } = context;
   const { batch, channels, outputs, outHeight, outWidth } = sizesOf(context);
   const length = batch * outHeight * outWidth;
-  const moveBatch = { perm: { ints: [1, 2, 3, 0] } };
-  const x = emit.node("Transpose", [padImage(emit, inputs[0]!, attributes.padding)], moveBatch)[0]!;
-  const rows = emit.node("Reshape", [emit.node("Transpose", [inputs[1]!], moveBatch)[0]!, emit.ints([outputs, length])])[0]!;
+  const x = moveAndPad(emit, inputs[0]!, attributes.padding);
+  const rows = emit.node("Reshape", [emit.node("Transpose", [inputs[1]!], MOVE_BATCH)[0]!, emit.ints([outputs, length])])[0]!;
   const parts = kernelPositions(attributes.kernel).map((position) => {
     const shifted = cutImage(emit, x, position, [outHeight, outWidth], [1, 2], attributes.stride);
     return productWithTransposed(emit, rows, emit.node("Reshape", [shifted, emit.ints([channels, length])])[0]!, 2);
+  });
+  return joinPositions(emit, parts, context);
+}
+
+/** Zeros around the gradient when it is shifted instead of the input (stride 1). */
+const gradientPadding = ({ padding, kernel }: WeightGradientAttributes): number[] => padding.map((n, i) => kernel[i % 2]! - 1 - n);
+
+/** As `encodeBatchInnermost` for stride 1, the narrower gradient shifted: dW[o,c,k] = Σ_q g[q − k + padding]·x[q]. */
+function encodeShiftedGradient(emit: OnnxEmitter, context: Context): readonly string[] {
+  const { inputs, attributes } = context;
+  const { batch, channels, outputs, height, width } = sizesOf(context);
+  const length = batch * height * width;
+  const g = moveAndPad(emit, inputs[1]!, gradientPadding(attributes));
+  const columns = emit.node("Reshape", [emit.node("Transpose", [inputs[0]!], MOVE_BATCH)[0]!, emit.ints([channels, length])])[0]!;
+  const [lastRow, lastColumn] = [attributes.kernel[0] - 1, attributes.kernel[1] - 1];
+  const parts = kernelPositions(attributes.kernel).map(([ky, kx]) => {
+    const shifted = cutImage(emit, g, [lastRow - ky, lastColumn - kx], [height, width], [1, 2]);
+    return productWithTransposed(emit, emit.node("Reshape", [shifted, emit.ints([outputs, length])])[0]!, columns, 2);
   });
   return joinPositions(emit, parts, context);
 }
@@ -107,14 +134,13 @@ function encodeUnfoldedInput(emit: OnnxEmitter, context: Context): readonly stri
   return emit.node("Reshape", [emit.node("Transpose", [split], { perm: { ints: [2, 1, 0] } })[0]!, emit.ints(context.outputTypes[0]!.shape)]);
 }
 
-/** Stride 1: dW[o,c,k] = Σ_q g[q − k + padding]·x[q], so that the gradient is shifted instead of the input. */
+/** Stride 1: the narrow gradient is shifted and unfolded instead of the input. */
 function encodeUnfoldedGradient(emit: OnnxEmitter, context: Context): readonly string[] {
   const { inputs, attributes } = context;
   const sizes = sizesOf(context);
   const { channels, outputs, height, width } = sizes;
   const [kernelHeight, kernelWidth] = attributes.kernel;
-  const around = attributes.padding.map((n, i) => (i % 2 === 0 ? kernelHeight : kernelWidth) - 1 - n);
-  const padded = padImage(emit, inputs[1]!, around);
+  const padded = padImage(emit, inputs[1]!, gradientPadding(attributes));
   const copies = kernelPositions(attributes.kernel).map(([ky, kx]) =>
     cutImage(emit, padded, [kernelHeight - 1 - ky, kernelWidth - 1 - kx], [height, width], [2, 3]),
   );
@@ -127,9 +153,11 @@ function encodeUnfoldedGradient(emit: OnnxEmitter, context: Context): readonly s
 const SMALL_IMAGE = 256;
 /** The same for 1×1 kernels, which save no copies by it. */
 const SMALL_POINTWISE_IMAGE = 64;
+/** Images of up to this many channels are unfolded. */
+const NARROW = 16;
 
 /**
- * Chooses among four equal lowerings by shape; the bounds are where the measured times cross (bench/tensor-conv-weight-gradient.ts).
+ * Chooses among equal lowerings by shape; the bounds are where the measured times cross (bench/tensor-conv-weight-gradient.ts).
  * A convolution with the roles exchanged was slower everywhere.
  */
 export function encodeWeightGradient(emit: OnnxEmitter, context: Context): readonly string[] {
@@ -138,8 +166,9 @@ export function encodeWeightGradient(emit: OnnxEmitter, context: Context): reado
   const pixels = outHeight * outWidth;
   if (groups > 1) return encodeBatched(emit, context);
   if (kernel[0] * kernel[1] === 1) return stride > 1 || pixels <= SMALL_POINTWISE_IMAGE ? encodeBatchInnermost(emit, context) : encodeBatched(emit, context);
-  const padsWithinKernel = padding.every((n, i) => n < kernel[i % 2]!);
-  if (stride === 1 && padsWithinKernel && 2 * outputs <= channels) return encodeUnfoldedGradient(emit, context);
-  if (4 * channels <= outputs) return encodeUnfoldedInput(emit, context);
-  return stride > 1 || pixels <= SMALL_IMAGE ? encodeBatchInnermost(emit, context) : encodeBatched(emit, context);
+  const canShiftGradient = stride === 1 && padding.every((n, i) => n < kernel[i % 2]!);
+  if (canShiftGradient && outputs <= NARROW && 2 * outputs <= channels) return encodeUnfoldedGradient(emit, context);
+  if (channels <= NARROW && 4 * channels <= outputs) return encodeUnfoldedInput(emit, context);
+  if (stride === 1 && pixels > SMALL_IMAGE) return encodeBatched(emit, context);
+  return canShiftGradient && outputs < channels ? encodeShiftedGradient(emit, context) : encodeBatchInnermost(emit, context);
 }

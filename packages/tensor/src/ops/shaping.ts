@@ -1,6 +1,7 @@
 import { UsageError } from "../errors.ts";
 import { broadcastShapes, normalizeAxis, sameShape, type Shape, sizeOf, stridesOf } from "../shape.ts";
-import { apply1, type Operator, type Tensor } from "../tensor.ts";
+import { apply, apply1, type Operator, type Tensor } from "../tensor.ts";
+import { filled } from "./leaves.ts";
 
 /** Copies by an affine map of indices: output position p reads offset + Σ p_i·stride_i of the input. */
 function gatherStrided(input: Float64Array, shape: Shape, strides: readonly number[], offset: number): Float64Array {
@@ -144,6 +145,27 @@ export const padOperator: Operator<PadAttributes> = {
 
 type AxisAttributes = { readonly axis: number };
 
+type SplitAttributes = AxisAttributes & { readonly parts: number };
+
+/** Equal pieces along an axis. Its derivative is one concatenation, where slices would pad and add. */
+export const splitOperator: Operator<SplitAttributes> = {
+  name: "split",
+  infer: ([x], { axis, parts }) => {
+    const width = x!.shape[axis]! / parts;
+    if (!Number.isInteger(width) || width < 1) throw new UsageError("bad-split", `split: expected axis ${axis} of [${x!.shape}] to divide by ${parts}`);
+    return Array.from({ length: parts }, () => ({ shape: x!.shape.with(axis, width), dtype: x!.dtype }));
+  },
+  derivative: {
+    rule: ({ outputs, cotangents, attributes: { axis } }) => [concat(cotangents.map((g, i) => g ?? filled(0, outputs[i]!.shape)), axis)],
+  },
+  onnx: (emit, { inputs: [x], outputTypes, attributes: { axis, parts } }) =>
+    emit.node("Split", [x!, emit.ints(outputTypes.map(({ shape }) => shape[axis]!))], { axis }, { outputCount: parts }),
+  reference: ([x], { axis }, outputs) => {
+    const strides = stridesOf(x!.shape);
+    return outputs.map(({ shape }, i) => gatherStrided(x!.data, shape, strides, i * shape[axis]! * strides[axis]!));
+  },
+};
+
 export const concatOperator: Operator<AxisAttributes> = {
   name: "concat",
   infer: (inputs, { axis }) => {
@@ -229,10 +251,7 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
 
 /** `parts` equal pieces along an axis. */
 export function split(x: Tensor, axis: number, parts: number): Tensor[] {
-  const at = normalizeAxis(axis, x.shape.length, "split");
-  const width = x.shape[at]! / parts;
-  if (!Number.isInteger(width)) throw new UsageError("bad-split", `split: expected axis ${at} of [${x.shape}] to divide by ${parts}`);
-  return Array.from({ length: parts }, (_, i) => sliceAxis(x, at, i * width, (i + 1) * width));
+  return parts === 1 ? [x] : [...apply(splitOperator, [x], { axis: normalizeAxis(axis, x.shape.length, "split"), parts })];
 }
 
 /** x without an axis of size 1. */
