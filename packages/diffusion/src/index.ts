@@ -22,6 +22,7 @@ export * from "./files/single-file.ts";
 export * from "./files/weights.ts";
 export * from "./files/write-diffusers-directory.ts";
 export * from "./lora/lora-files.ts";
+export * from "./samplers/denoiser.ts";
 export * from "./schedulers/ddim.ts";
 export * from "./schedulers/embeddings.ts";
 export * from "./schedulers/lcm.ts";
