@@ -7,9 +7,9 @@ import { matmul } from "./matmul.ts";
 import { softmax, sum } from "./reductions.ts";
 import { concat, reshape, sliceAxis, transpose } from "./shaping.ts";
 
-type AttentionAttributes = { readonly heads: number; readonly scale: number; readonly causal: boolean };
+type AttentionAttributes = { readonly heads: number; readonly scale: number; readonly causal: boolean; readonly chunkBytes?: number };
 
-/** Attention scores above this size are recomputed in the backward pass a few heads at a time. */
+/** By default, attention scores above this size are recomputed in the backward pass a few heads at a time. */
 const CHUNK_BYTES = 32 * 2 ** 20;
 
 /** [B,L,heads·d] → [B,heads,L,d]. */
@@ -56,12 +56,12 @@ export const attentionOperator: Operator<AttentionAttributes> = {
   },
   derivative: {
     rule: ({ inputs, outputs, cotangents, attributes }) => {
-      const { heads } = attributes;
+      const { heads, chunkBytes = CHUNK_BYTES } = attributes;
       const [q, k, v, o, g] = [...inputs, outputs[0]!, cotangents[0]!].map((x) => splitHeads(x, heads)) as [Tensor, Tensor, Tensor, Tensor, Tensor];
       const [batch, , queries] = q.shape as [number, number, number, number];
       const keys = k.shape[2]!;
       const perHead = batch * queries * keys * 4;
-      let perChunk = Math.max(1, Math.min(heads, Math.floor(CHUNK_BYTES / perHead)));
+      let perChunk = Math.max(1, Math.min(heads, Math.floor(chunkBytes / perHead)));
       while (heads % perChunk !== 0) perChunk--;
       if (perChunk === heads) return headGradients([q, k, v, o, g], attributes).map(joinHeads);
       const chunks = Array.from({ length: heads / perChunk }, (_, i) => {
@@ -120,9 +120,12 @@ export interface AttentionOptions {
   readonly scale?: number;
   /** Position i sees positions ≤ i only; default false. */
   readonly causal?: boolean;
+  /** Bytes of scores that the backward pass holds at a time, at least one head's; default 32 MiB. */
+  readonly chunkBytes?: number;
 }
 
 /** softmax(scale·q·kᵀ)·v per head: q [B,L,E], k and v [B,S,E] → [B,L,E], E = heads·d. */
-export function attention(q: Tensor, k: Tensor, v: Tensor, { heads, scale, causal = false }: AttentionOptions): Tensor {
-  return apply1(attentionOperator, [q, k, v], { heads, scale: scale ?? 1 / Math.sqrt(q.shape.at(-1)! / heads), causal });
+export function attention(q: Tensor, k: Tensor, v: Tensor, { heads, scale, causal = false, chunkBytes }: AttentionOptions): Tensor {
+  const attributes = { heads, scale: scale ?? 1 / Math.sqrt(q.shape.at(-1)! / heads), causal };
+  return apply1(attentionOperator, [q, k, v], chunkBytes === undefined ? attributes : { ...attributes, chunkBytes });
 }

@@ -163,7 +163,7 @@ export const convInputGradientOperator: Operator<InputGradientAttributes> = {
   onnx: (emit, context) => {
     const { inputs, inputTypes, attributes, isFixed } = context;
     const { stride, padding, groups, size } = attributes;
-    const canFlip = stride === 1 && groups === 1 && padding[0] < inputTypes[1]!.shape[2]! && padding[1] < inputTypes[1]!.shape[3]!;
+    const canFlip = stride === 1 && groups === 1 && padding.every((n, i) => n < inputTypes[1]!.shape[2 + (i % 2)]!);
     const mayFlip = isFixed[1] ? emit.convInputGradient === "flip" : sizeOf(inputTypes[1]!.shape) <= FLIP_LIMIT;
     if (canFlip && mayFlip) return encodeFlippedConv(emit, context);
     const extra = [2, 3].map((axis, i) => {

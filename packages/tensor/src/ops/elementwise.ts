@@ -192,7 +192,11 @@ function binary(
       ? { rule: ({ inputs: [a, b], outputs, cotangents, needed }) => rule(cotangents[0]!, a!, b!, needed, outputs[0]!) }
       : { notDifferentiable: "its result is a truth value" },
     onnx: (emit, { inputs }) => emit.node(onnx, inputs),
-    reference: (inputs, _, outputs) => [mapBroadcast(inputs, outputs[0]!.shape, f as (...v: number[]) => number)],
+    reference: (inputs, _, [output]) => {
+      const values = mapBroadcast(inputs, output!.shape, f as (...v: number[]) => number);
+      // Integer division truncates towards zero.
+      return [output!.dtype === "int32" ? values.map((v) => Math.trunc(v)) : values];
+    },
   };
 }
 

@@ -13,7 +13,7 @@ export const takeOperator: Operator = {
   derivative: {
     rule: ({ inputs: [table, ids], cotangents }) => {
       const rows = reshape(cotangents[0]!, [sizeOf(ids!.shape), -1]);
-      return [reshape(scatterAddRows(reshape(ids!, [-1]), rows, table!.shape[0]!), table!.shape)];
+      return [reshape(scatterAddRows(reshape(ids!, [-1]), rows, table!.shape[0]!), table!.shape), undefined];
     },
   },
   onnx: (emit, { inputs }) => emit.node("Gather", inputs, { axis: 0 }),

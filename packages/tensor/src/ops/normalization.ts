@@ -3,7 +3,7 @@ import { sizeOf } from "../shape.ts";
 import { apply, type Operator, type Tensor } from "../tensor.ts";
 import { add, mul, sub } from "./elementwise.ts";
 import { mean } from "./reductions.ts";
-import { reshape } from "./shaping.ts";
+import { expand, reshape } from "./shaping.ts";
 
 type StandardizeAttributes = { readonly epsilon: number };
 
@@ -28,7 +28,7 @@ export const standardizeOperator: Operator<StandardizeAttributes> = {
       const parts: Tensor[] = [];
       if (g) parts.push(mul(sub(sub(g, mean(g, -1, true)), mul(normalized, mean(mul(g, normalized), -1, true))), rate));
       const share = 1 / x!.shape.at(-1)!;
-      if (gMean) parts.push(mul(gMean, share));
+      if (gMean) parts.push(expand(mul(gMean, share), x!.shape));
       // d rate/dx = −rate²·normalized/n
       if (gRate) parts.push(mul(normalized, mul(mul(gRate, -share), mul(rate, rate))));
       return [parts.length === 0 ? undefined : parts.reduce((a, b) => add(a, b))];

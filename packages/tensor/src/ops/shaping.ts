@@ -98,10 +98,11 @@ export const sliceOperator: Operator<SliceAttributes> = {
     const { shape } = inputTypes[0]!;
     const axes = shape.flatMap((n, i) => (starts[i] === 0 && ends[i] === n && !flips[i] ? [] : [i]));
     if (axes.length === 0) return emit.node("Identity", [x!]);
-    const first = axes.map((i) => (flips[i] ? ends[i]! - 1 : starts[i]!));
+    const isReversed = (i: number): boolean => flips[i] === 1 && starts[i]! < ends[i]!;
+    const first = axes.map((i) => (isReversed(i) ? ends[i]! - 1 : starts[i]!));
     // A reversed slice that reaches element 0 needs an end below −size.
-    const last = axes.map((i) => (flips[i] ? (starts[i] === 0 ? -shape[i]! - 1 : starts[i]! - 1) : ends[i]!));
-    return emit.node("Slice", [x!, emit.ints(first), emit.ints(last), emit.ints(axes), emit.ints(axes.map((i) => (flips[i] ? -1 : 1)))]);
+    const last = axes.map((i) => (isReversed(i) ? (starts[i] === 0 ? -shape[i]! - 1 : starts[i]! - 1) : ends[i]!));
+    return emit.node("Slice", [x!, emit.ints(first), emit.ints(last), emit.ints(axes), emit.ints(axes.map((i) => (isReversed(i) ? -1 : 1)))]);
   },
   reference: ([x], { starts, ends, flips }, [output]) => {
     const strides = stridesOf(x!.shape);
@@ -218,7 +219,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
 
 /** Axes in another order: output axis i is input axis `permutation[i]`. */
 export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
-  return permutation.every((axis, i) => axis === i) ? x : apply1(transposeOperator, [x], { permutation });
+  return permutation.length === x.shape.length && permutation.every((axis, i) => axis === i) ? x : apply1(transposeOperator, [x], { permutation });
 }
 
 /** Elements start ≤ i < end of every axis; a step of −1 walks the same elements backwards. */
@@ -241,7 +242,8 @@ export function flip(x: Tensor, axes: readonly number[]): Tensor {
 
 /** Zeros added before and after each axis. */
 export function pad(x: Tensor, before: readonly number[], after: readonly number[]): Tensor {
-  return [...before, ...after].every((n) => n === 0) ? x : apply1(padOperator, [x], { before, after });
+  const isNothing = before.length === x.shape.length && after.length === x.shape.length && [...before, ...after].every((n) => n === 0);
+  return isNothing ? x : apply1(padOperator, [x], { before, after });
 }
 
 /** Tensors joined along an axis. */
