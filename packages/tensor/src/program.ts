@@ -1,6 +1,7 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { UsageError } from "./errors.ts";
+import { numberText } from "./number-text.ts";
 import { constantOperator, input, inputOperator, weightOperator } from "./ops/leaves.ts";
 import type { DType, Shape } from "./shape.ts";
 import { type Attribute, Node, Tensor, type WeightSource } from "./tensor.ts";
@@ -93,11 +94,12 @@ const isProgram = (value: Attribute): value is Program => typeof value === "obje
 function printAttribute(value: Attribute): string {
   if (value instanceof Float64Array) {
     const digest = bytesToHex(sha256(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))).slice(0, 16);
-    return value.length <= 4 ? `{${[...value].join(", ")}}` : `{${value.length} values, sha256 ${digest}}`;
+    return value.length <= 4 ? `{${Array.from(value, numberText).join(", ")}}` : `{${value.length} values, sha256 ${digest}}`;
   }
   if (isWeightSource(value)) return `"${value.key}" ${value.dtype} @${value.offset}`;
   if (isProgram(value)) return `{\n${printProgram(value).replace(/^/gm, "    ")}}`;
-  return JSON.stringify(value) ?? "";
+  if (Array.isArray(value)) return `[${(value as readonly number[]).map(numberText).join(", ")}]`;
+  return typeof value === "string" ? JSON.stringify(value) : typeof value === "number" ? numberText(value) : String(value);
 }
 
 /** The program as text: one line per node, `name: type[shape] = operator(operands) {attributes}`. */

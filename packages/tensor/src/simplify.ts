@@ -1,3 +1,4 @@
+import { numberText } from "./number-text.ts";
 import { cast, mul } from "./ops/elementwise.ts";
 import { constant, constantValue } from "./ops/leaves.ts";
 import { reshape, transpose } from "./ops/shaping.ts";
@@ -9,7 +10,8 @@ import { apply1, type Attribute, Node, Tensor, type WeightSource } from "./tenso
 /** Results up to this many elements are computed when the program is written. */
 const FOLD_LIMIT = 1 << 16;
 
-type Rule = (node: Node) => Tensor | undefined;
+/** `isShared` says whether a tensor has other users, so that what replaces it would be computed beside it. */
+type Rule = (node: Node, isShared: (tensor: Tensor) => boolean) => Tensor | undefined;
 
 const broadcasting = new Set(["add", "sub", "mul", "div", "maximum", "minimum"]);
 
@@ -18,7 +20,7 @@ const rules: Readonly<Record<string, Rule>> = {
   add: ({ inputs: [a, b], outputs: [y] }) =>
     constantValue(a!) === 0 && sameShape(b!.shape, y!.shape) ? b : constantValue(b!) === 0 && sameShape(a!.shape, y!.shape) ? a : undefined,
   sub: ({ inputs: [a, b], outputs: [y] }) => (constantValue(b!) === 0 && sameShape(a!.shape, y!.shape) ? a : undefined),
-  mul: ({ inputs: [a, b], outputs: [y] }) => {
+  mul: ({ inputs: [a, b], outputs: [y] }, isShared) => {
     const [value, other] = constantValue(a!) === undefined ? [constantValue(b!), a!] : [constantValue(a!), b!];
     if (value === undefined || !sameShape(other.shape, y!.shape)) return undefined;
     if (value === 1) return other;
@@ -28,7 +30,7 @@ const rules: Readonly<Record<string, Rule>> = {
       const rest = inner.inputs.find((operand) => constantValue(operand) === undefined);
       if (factor !== undefined && rest && sameShape(rest.shape, y!.shape)) return mul(rest, factor * value);
     }
-    if (inner.operator.name === "matmul") {
+    if (inner.operator.name === "matmul" && !isShared(other)) {
       return apply1(inner.operator, inner.inputs, { ...inner.attributes, alpha: (inner.attributes["alpha"] as number) * value });
     }
     return undefined;
@@ -59,11 +61,16 @@ function withoutExpand(node: Node): readonly Tensor[] | undefined {
   return undefined;
 }
 
+/** Text that two attributes share only if the operator cannot tell them apart. */
 function attributeKey(value: Attribute, idOf: (object: object) => number): string {
-  if (value instanceof Float64Array) return value.length <= 16 ? `[${value.join()}]` : `#${idOf(value)}`;
-  if (typeof value === "object" && value !== null && "key" in value) return `${(value as WeightSource).file}@${(value as WeightSource).offset}`;
-  if (typeof value === "object" && value !== null && "nodes" in value) return `#${idOf(value)}`;
-  return JSON.stringify(value) ?? "";
+  if (typeof value === "number") return numberText(value);
+  if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
+  if (value instanceof Float64Array) return value.length <= 16 ? `[${Array.from(value, numberText).join()}]` : `#${idOf(value)}`;
+  if ("key" in value) {
+    const { file, offset, dtype, shape } = value as WeightSource;
+    return `${JSON.stringify(file)}@${offset} ${dtype}[${shape}]`;
+  }
+  return "nodes" in value ? `#${idOf(value)}` : `[${(value as readonly number[]).map(numberText).join()}]`;
 }
 
 /**
@@ -79,6 +86,10 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
   };
   const shared = new Map<string, Node>();
   const replaced = new Map<Tensor, Tensor>();
+
+  const users = new Map<Tensor, number>();
+  const addUsers = (tensor: Tensor, count: number): void => void users.set(tensor, (users.get(tensor) ?? 0) + count);
+  const isShared = (tensor: Tensor): boolean => (users.get(tensor) ?? 0) > 1;
 
   const intern = (node: Node): Node => {
     const attributes = Object.entries(node.attributes).map(([name, value]) => `${name}=${attributeKey(value, idOf)}`);
@@ -103,14 +114,16 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
     }
     const unexpanded = withoutExpand(node);
     if (unexpanded) return rewrite(new Node(node.operator, unexpanded, node.attributes));
-    const simpler = rules[node.operator.name]?.(node);
+    const simpler = rules[node.operator.name]?.(node, isShared);
     if (!simpler) return intern(node);
     if (node.inputs.some((x) => x === simpler) || simpler.node.inputs.length === 0) return simpler;
     const again = rewrite(simpler.node);
     return again instanceof Tensor ? again : again.outputs[simpler.index]!;
   };
 
-  for (const node of nodesOf(tensors)) {
+  const nodes = nodesOf(tensors);
+  for (const tensor of [...nodes.flatMap(({ inputs }) => inputs), ...tensors]) addUsers(tensor, 1);
+  for (const node of nodes) {
     const operands = node.inputs.map((x) => replaced.get(x) ?? x);
     let current = operands.every((x, i) => x === node.inputs[i]) ? node : new Node(node.operator, operands, node.attributes);
     if (node.operator.name === segmentOperator.name) {
@@ -118,7 +131,11 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
       current = new Node(node.operator, operands, { body: simplify(body) });
     }
     const result = rewrite(current);
-    node.outputs.forEach((output, i) => replaced.set(output, result instanceof Tensor ? result : result.outputs[i]!));
+    node.outputs.forEach((output, i) => {
+      const replacement = result instanceof Tensor ? result : result.outputs[i]!;
+      replaced.set(output, replacement);
+      if (replacement !== output) addUsers(replacement, users.get(output) ?? 0);
+    });
   }
   return tensors.map((tensor) => replaced.get(tensor)!);
 }

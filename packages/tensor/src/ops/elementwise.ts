@@ -168,8 +168,8 @@ export const clampOperator: Operator<ClampAttributes> = {
       mul(cotangents[0]!, cast(logicalAnd(greaterEqual(x!, min), lessEqual(x!, max)), "float32")),
     ],
   },
-  onnx: (emit, { inputs: [x], attributes: { min, max } }) =>
-    emit.node("Clip", [x!, Number.isFinite(min) ? emit.floats([min], []) : "", Number.isFinite(max) ? emit.floats([max], []) : ""]),
+  // An absent bound would mean the largest finite number, not infinity.
+  onnx: (emit, { inputs: [x], attributes: { min, max } }) => emit.node("Clip", [x!, emit.floats([min], []), emit.floats([max], [])]),
   reference: ([x], { min, max }) => [x!.data.map((v) => (Number.isNaN(v) ? v : Math.min(Math.max(v, min), max)))],
 };
 

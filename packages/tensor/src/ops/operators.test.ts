@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { sizeOf } from "../shape.ts";
+import { difference } from "../testing/difference.ts";
 import { onnxNodeTypes } from "../testing/onnx-node-types.ts";
 import { applyRow, directionOf, firstOrder, sampleRow, type ScalarProgram, secondOrder, wholeProgram } from "../testing/operator-program.ts";
 import type { OperatorRow } from "../testing/operator-row.ts";
@@ -12,19 +13,6 @@ import { operators } from "./operators.ts";
 const ELSEWHERE = new Set(["input", "weight", "segment"]);
 
 const rows = operatorTable.map((row) => ({ name: `${row.operator.name}: ${row.title}`, row }));
-
-/** Largest difference relative to the largest expected magnitude (at least 1); infinite where NaN or infinities differ. */
-function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [worst, scale] = [0, 1];
-  for (let i = 0; i < expected.length; i++) {
-    const [a, e] = [actual[i]!, expected[i]!];
-    if (Object.is(a, e) || a === e) continue;
-    if (!Number.isFinite(a) || !Number.isFinite(e)) return Infinity;
-    worst = Math.max(worst, Math.abs(a - e));
-    scale = Math.max(scale, Math.abs(e));
-  }
-  return actual.length === expected.length ? worst / scale : Infinity;
-}
 
 const scalarOf = async ({ loss }: ScalarProgram, inputs: Record<string, Float64Array>): Promise<number> => (await runReference(loss, inputs))["loss"]!.data[0]!;
 

@@ -104,7 +104,8 @@ export const logSumExpOperator: Operator<ReduceAttributes> = reduction(
   "logSumExp",
   "ReduceLogSumExp",
   (x, axes, size) => {
-    const largest = maxReference(x, axes, size);
+    // Subtracting an infinite maximum would give NaN where the result is infinite.
+    const largest = maxReference(x, axes, size).map((v) => (Math.abs(v) === Infinity ? 0 : v));
     const total = new Float64Array(size);
     forEachReduced(x, axes, (to, value) => (total[to]! += Math.exp(value - largest[to]!)));
     return total.map((v, i) => largest[i]! + Math.log(v));

@@ -2,7 +2,7 @@ import { InternalError } from "../errors.ts";
 import { vjp } from "../gradient.ts";
 import { interpretNodes } from "../interpret.ts";
 import { nodesOf, type Port, type Program, substitute } from "../program.ts";
-import { apply, type Operator, type Tensor } from "../tensor.ts";
+import { apply, Node, type Operator, type Tensor } from "../tensor.ts";
 import { input, inputOperator } from "./leaves.ts";
 
 type SegmentAttributes = { readonly body: Program };
@@ -65,16 +65,26 @@ export function recompute(fn: (...xs: Tensor[]) => readonly Tensor[], xs: readon
   return apply(segmentOperator, [...xs, ...captured], { body: makeBody([...parameters, ...captured], outputs) });
 }
 
-/** Copies the bodies of all segments in place (nested ones too). The copies share nothing but leaves. */
-export function inlineSegments(tensors: readonly Tensor[]): Tensor[] {
-  const replaced = new Map<Tensor, Tensor>();
-  for (const node of nodesOf(tensors)) {
+/** Adds to `values` what each node's outputs are replaced by: copies where an operand changed, for segments the copied results of their bodies. */
+function copyInPlace(nodes: readonly Node[], values: Map<Tensor, Tensor>): void {
+  const get = (tensor: Tensor): Tensor => values.get(tensor) ?? tensor;
+  for (const node of nodes) {
+    if (values.has(node.outputs[0]!)) continue;
+    const operands = node.inputs.map(get);
     if (node.operator.name === segmentOperator.name) {
       const { body } = node.attributes as SegmentAttributes;
-      const operands = substitute(node.inputs, replaced);
-      const copied = substitute(body.outputs.map(({ tensor }) => tensor), new Map(body.inputs.map(({ tensor }, i) => [tensor, operands[i]!])));
-      inlineSegments(copied).forEach((output, i) => replaced.set(node.outputs[i]!, output));
+      const inside = new Map(body.inputs.map(({ tensor }, i) => [tensor, operands[i]!]));
+      copyInPlace(body.nodes, inside);
+      body.outputs.forEach(({ tensor }, i) => values.set(node.outputs[i]!, inside.get(tensor) ?? tensor));
+    } else if (operands.some((operand, i) => operand !== node.inputs[i])) {
+      new Node(node.operator, operands, node.attributes).outputs.forEach((output, i) => values.set(node.outputs[i]!, output));
     }
   }
-  return replaced.size === 0 ? [...tensors] : substitute(tensors, replaced);
+}
+
+/** Copies the bodies of all segments in place (nested ones too). The copies share nothing but leaves; nodes outside are copied once. */
+export function inlineSegments(tensors: readonly Tensor[]): Tensor[] {
+  const values = new Map<Tensor, Tensor>();
+  copyInPlace(nodesOf(tensors), values);
+  return tensors.map((tensor) => values.get(tensor) ?? tensor);
 }
