@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { parseAssignment, readConfigFile } from "../config/load-config.ts";
 import { UsageError } from "@tastemaker/tensor";
+import type { ClipSettings } from "./clip-stage.ts";
+import type { DistillSettings } from "./distill-stage.ts";
+import type { UNetSettings } from "./unet-stage.ts";
+import type { VaeSettings } from "./vae-stage.ts";
+import type { JudgeSettings } from "../worlds/emoji/judge-stage.ts";
+
+/** A stage's settings with the length of its training. */
+export type Planned<Settings> = Settings & { readonly samples: number };
 
 const modelConfig = (description: string, value: Readonly<Record<string, unknown>>): z.ZodDefault<z.ZodRecord<z.ZodString, z.ZodUnknown>> =>
   z.record(z.string(), z.unknown()).default(value).describe(description);
@@ -48,7 +56,7 @@ const rate = (value: number): z.ZodDefault<z.ZodNumber> => z.number().positive()
 const batchSize = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int().positive().default(count).describe("pictures per step");
 
 /** Settings of `pretrain vae`. */
-export const vaeSettings = z.strictObject({
+export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
   samples: samples(100_000),
   learningRate: rate(1.2e-3),
   batch: batchSize(12),
@@ -61,7 +69,7 @@ export const vaeSettings = z.strictObject({
 });
 
 /** Settings of `pretrain unet`. */
-export const unetSettings = z.strictObject({
+export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
   samples: samples(300_000),
   learningRate: rate(1e-3),
   batch: batchSize(48),
@@ -74,7 +82,7 @@ export const unetSettings = z.strictObject({
 });
 
 /** Settings of `distill`. */
-export const distillSettings = z.strictObject({
+export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObject({
   samples: samples(100_000),
   learningRate: rate(4e-4),
   batch: batchSize(24),
@@ -87,7 +95,7 @@ export const distillSettings = z.strictObject({
 });
 
 /** Settings of `pretrain clip`. */
-export const clipSettings = z.strictObject({
+export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
   samples: samples(120_000),
   learningRate: rate(1.2e-3),
   batch: batchSize(192),
@@ -95,7 +103,7 @@ export const clipSettings = z.strictObject({
 });
 
 /** Settings of `pretrain judge`. */
-export const judgeSettings = z.strictObject({
+export const judgeSettings: z.ZodType<Planned<JudgeSettings>> = z.strictObject({
   samples: samples(80_000),
   learningRate: rate(2e-3),
   batch: batchSize(64),

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { register as registerDistill } from "./distill.ts";
 import { register as registerDoctor } from "./doctor.ts";
 import { register as registerInspect } from "./inspect.ts";
 import { register as registerPretrain } from "./pretrain.ts";
@@ -11,6 +12,7 @@ import { register as registerReport } from "./report.ts";
  */
 export function registerCommands(program: Command): void {
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
+  registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
   registerReport(program);
   registerInspect(program);
   registerDoctor(program);

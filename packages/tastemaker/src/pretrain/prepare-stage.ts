@@ -1,0 +1,126 @@
+import { join } from "node:path";
+import { clipText, parseClipTextConfig, parseUNetConfig, unetParameters } from "@tastemaker/diffusion";
+import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
+import type { CaptionedImages } from "../data/captioned-images.ts";
+import { readNodeWeight } from "../platform/node-files.ts";
+import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
+import { judgeStage } from "../worlds/emoji/judge-stage.ts";
+import { heldOutPrompts } from "../worlds/emoji/prompts.ts";
+import { worldBpe, worldContextLength } from "../worlds/emoji/tokenizer.ts";
+import { clipStage } from "./clip-stage.ts";
+import { distillStage, type Teacher } from "./distill-stage.ts";
+import { cacheLatents } from "./latent-cache.ts";
+import { openAutoencoder, openComponent } from "./open-component.ts";
+import { openImages } from "./open-images.ts";
+import { clipSettings, distillSettings, judgeSettings, loadSettings, unetSettings, vaeSettings } from "./settings.ts";
+import type { Stage } from "./stage.ts";
+import { type CaptionTokens, captionTokens, vocabularyOf } from "./text-ids.ts";
+import { unetStage } from "./unet-stage.ts";
+import { vaeStage } from "./vae-stage.ts";
+
+/** What to train, on what, and the settings in force (for the run's record). */
+export interface PreparedStage {
+  readonly stage: Stage;
+  readonly settings: { readonly samples: number };
+}
+
+export interface StageRequest {
+  /** `emoji` or a folder of captioned pictures. */
+  readonly data: string;
+  readonly seed: number;
+  /** JSON file with settings. */
+  readonly config: string | undefined;
+  /** `path=value` over it. */
+  readonly assignments: readonly string[];
+  readonly backend: Backend;
+  /** Where encoded pictures are kept. */
+  readonly cacheFolder: string;
+}
+
+const sheetCount = 32;
+
+/** The world's tokenizer, or one made from the captions of a folder. */
+async function tokensFor(data: string, images: CaptionedImages<unknown>): Promise<CaptionTokens> {
+  if (data === "emoji") return captionTokens(worldBpe(), worldContextLength);
+  const { captions } = await images.batch([]);
+  const all = "captions" in images && typeof images.captions === "function" ? (images.captions() as string[]) : [...captions];
+  return captionTokens(vocabularyOf(all), 77);
+}
+
+async function sheetPrompts(data: string, images: CaptionedImages<unknown>): Promise<string[]> {
+  if (data === "emoji") return heldOutPrompts(sheetCount).map(({ caption }) => caption);
+  return [...(await images.batch(Array.from({ length: Math.min(sheetCount, images.size) }, (_, i) => i))).captions];
+}
+
+/** Prepares one part of `tastemaker pretrain`. Throws `UsageError` for bad settings or data. */
+export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", request: StageRequest): Promise<PreparedStage> {
+  const { data, seed, config, assignments, backend } = request;
+  const { training, heldOut } = await openImages(data, seed);
+  if (part === "vae") {
+    const settings = await loadSettings(vaeSettings, config, assignments);
+    return { stage: vaeStage(settings, training, heldOut, seed, backend), settings };
+  }
+  if (part === "clip") {
+    const settings = await loadSettings(clipSettings, config, assignments);
+    return { stage: clipStage(settings, training, heldOut, await tokensFor(data, training), seed, backend), settings };
+  }
+  if (part === "judge") {
+    if (!(training instanceof EmojiImages) || !(heldOut instanceof EmojiImages)) {
+      throw new UsageError("data-unlabelled", `judge: expected pictures with labels, got ${data}`, "only --data emoji has them");
+    }
+    const settings = await loadSettings(judgeSettings, config, assignments);
+    return { stage: judgeStage(settings, training, heldOut, seed, backend), settings };
+  }
+  const settings = await loadSettings(unetSettings, config, assignments);
+  const vae = await openAutoencoder(settings.vae);
+  const cache = await cacheLatents(training, settings.cache, vae, request.cacheFolder, backend);
+  return { stage: unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend), settings };
+}
+
+/** Opens a diffusion model as a teacher. */
+async function openTeacher(folder: string, vaeFolder: string, captionIds: CaptionTokens, backend: Backend): Promise<Teacher> {
+  const net = await openComponent(join(folder, "unet"));
+  const text = await openComponent(join(folder, "text_encoder"), "model.safetensors");
+  const config = parseUNetConfig(net.json);
+  const textConfig = parseClipTextConfig(text.json);
+  const values = new Map(
+    unetParameters(config).map(({ key, shape }) => {
+      const { node } = net.scope.get(key, shape);
+      return [key, readNodeWeight(node.attributes["source"] as Parameters<typeof readNodeWeight>[0])];
+    }),
+  );
+  const count = 16;
+  const { hidden } = clipText(text.scope, textConfig, input("ids", [count, captionIds.length], "int32"));
+  const executable = await backend.compile(program({ hidden }));
+  const known = new Map<string, Float32Array>();
+  const size = captionIds.length * textConfig.width;
+  return {
+    unet: { scope: net.scope, config, json: net.json },
+    values,
+    vae: await openAutoencoder(vaeFolder),
+    contextShape: [captionIds.length, textConfig.width],
+    contexts: async (captions) => {
+      const missing = [...new Set(captions)].filter((caption) => !known.has(caption));
+      for (let start = 0; start < missing.length; start += count) {
+        const part = missing.slice(start, start + count);
+        const padded = [...part, ...new Array<string>(count - part.length).fill("")];
+        const outputs = await executable.run({ ids: captionIds.ids(padded) });
+        part.forEach((caption, i) => known.set(caption, (outputs["hidden"]!.data as Float32Array).slice(i * size, (i + 1) * size)));
+      }
+      const result = new Float32Array(captions.length * size);
+      captions.forEach((caption, i) => result.set(known.get(caption)!, i * size));
+      return result;
+    },
+  };
+}
+
+/** Prepares `tastemaker distill`. `teacher` is a diffusers folder with unet/, text_encoder/ and vae/. */
+export async function prepareDistillation(teacherFolder: string, request: StageRequest): Promise<PreparedStage> {
+  const { data, seed, config, assignments, backend } = request;
+  const settings = await loadSettings(distillSettings, config, assignments);
+  const { training, heldOut } = await openImages(data, seed);
+  const tokens = await tokensFor(data, training);
+  const teacher = await openTeacher(teacherFolder, join(teacherFolder, "vae"), tokens, backend);
+  const cache = await cacheLatents(training, settings.cache, teacher.vae, request.cacheFolder, backend);
+  return { stage: distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, backend), settings };
+}
