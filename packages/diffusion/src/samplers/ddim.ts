@@ -1,0 +1,69 @@
+import { type Tensor, UsageError, add, concat, constant, mean, mul, sliceAxis, square, sub } from "@tastemaker/tensor";
+
+import type { DdimStep } from "../schedulers/ddim.ts";
+import { gaussianLogProbTerms } from "../schedulers/log-prob.ts";
+import { type Denoiser, predict } from "./denoiser.ts";
+import { sinusoidOfStep } from "./lcm.ts";
+
+export interface DdimGuidance {
+  /** w: the guided output is u + w (c − u). */
+  readonly scale: number;
+  /** Text encoder's last hidden state of the prompts, `[B, L, E]`. */
+  readonly context: Tensor;
+  /** The same of the empty prompt, `[B, L, E]`. */
+  readonly uncondContext: Tensor;
+}
+
+/** Every state of a sampling run; `[B, C, H, W]` unless said. */
+export interface DdimRun {
+  /** x_0 … x_(N−1) */
+  readonly x: readonly Tensor[];
+  /** Network outputs after guidance. */
+  readonly output: readonly Tensor[];
+  /** Predicted clean latents. */
+  readonly original: readonly Tensor[];
+  /** μ_i */
+  readonly mean: readonly Tensor[];
+  /** log π(x_(i+1)|x_i), mean over D, `[B]`; empty for a deterministic run. */
+  readonly logProb: readonly Tensor[];
+  /** x_N */
+  readonly sample: Tensor;
+}
+
+/**
+ * Sampling of a diffusion model by DDIM with classifier-free guidance (Song et al. 2021, eq. 12; Ho & Salimans 2022; specification §5).
+ *
+ *   o = u + w (c − u), both from one batch;   x_(i+1) = μ_i + σ_i z_i.
+ *
+ * @param latents x_0 `[B, C, H, W]`, standard normal.
+ * @param noise z_0 … z_(N−1) of the latents' shape; none when every σ is 0.
+ * @throws UsageError `noise-count` for another number of noise tensors.
+ */
+export function sampleDdim(denoiser: Denoiser, schedule: readonly DdimStep[], latents: Tensor, noise: readonly Tensor[], { scale, context, uncondContext }: DdimGuidance): DdimRun {
+  const isStochastic = schedule.some(({ sigma }) => sigma > 0);
+  const expected = isStochastic ? schedule.length : 0;
+  if (noise.length !== expected) throw new UsageError("noise-count", `noise: expected ${expected} tensors for ${schedule.length} steps, got ${noise.length}`);
+  const batch = latents.shape[0]!;
+  const both = { context: concat([uncondContext, context], 0) };
+  const x = [latents];
+  const run = { output: [] as Tensor[], original: [] as Tensor[], mean: [] as Tensor[], logProb: [] as Tensor[] };
+  for (const [i, step] of schedule.entries()) {
+    const current = x[i]!;
+    const sinusoid = sinusoidOfStep(denoiser.config, step.timestep);
+    const pair = predict(denoiser, concat([current, current], 0), constant(sinusoid, [1, sinusoid.length]), both);
+    const u = sliceAxis(pair, 0, 0, batch);
+    const output = add(u, mul(sub(sliceAxis(pair, 0, batch, 2 * batch), u), scale));
+    const mu = add(mul(current, step.meanFromSample), mul(output, step.meanFromOutput));
+    run.output.push(output);
+    run.original.push(add(mul(current, step.originalFromSample), mul(output, step.originalFromOutput)));
+    run.mean.push(mu);
+    const z = noise[i];
+    x.push(z === undefined ? mu : add(mu, mul(z, step.sigma)));
+    if (z !== undefined) {
+      // The sample lies σz from the mean, so −(x' − μ)²/(2σ²) is −z²/2; subtracting the rounded x' and μ would lose digits where σ is small.
+      run.logProb.push(add(mean(mul(square(z), -0.5), [1, 2, 3]), gaussianLogProbTerms(step.sigma).constant));
+    }
+  }
+  const sample = x.pop()!;
+  return { x, ...run, sample };
+}
