@@ -36,9 +36,9 @@ for (const { name, tensor: { shape } } of traced.inputs) {
   const count = shape.reduce((a, b) => a * b, 1);
   feeds[name] = new ort.Tensor("float32", values.get(name) ?? Float32Array.from(normal({ seed: 1, stream: name, indices: [] }, count)), [...shape]);
 }
-const { model, nodeCount } = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip" });
+const { model, nodes: listed, listing, memory } = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip" });
 const parameters = [...values.values()].reduce((n, v) => n + v.length, 0);
-console.log(`batch ${batch}, ${nodeCount} nodes, ${parameters} parameters`);
+console.log(`batch ${batch}, ${listed.length} nodes, ${listing}, ${JSON.stringify(memory)}, ${parameters} parameters`);
 const options = (level: string, extra: Record<string, string> = {}, optimization: Record<string, string> = {}): ort.InferenceSession.SessionOptions => ({
   executionProviders: ["cpu"], graphOptimizationLevel: level as "all", enableMemPattern: false, executionMode: "sequential", intraOpNumThreads: 2, interOpNumThreads: 1, logSeverityLevel: 3,
   extra: { session: { "intra_op.allow_spinning": "0", ...extra }, optimization: { disable_specified_optimizers: "SkipLayerNormFusion", ...optimization } },

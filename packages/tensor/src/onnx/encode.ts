@@ -5,22 +5,27 @@ import { nodesOf, type Program } from "../program.ts";
 import type { Shape } from "../shape.ts";
 import { simplify } from "../simplify.ts";
 import type { OnnxAttribute, OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
+import { type MemoryEstimate, simulatePeak } from "./memory.ts";
+import { candidateListings, type Listing } from "./order.ts";
+import { bytesOfType, inferValueTypes, type ValueType, widthOfElementType } from "./value-types.ts";
 import { ELEMENT_TYPE, type OnnxInitializer, type OnnxNode, writeModel } from "./writer.ts";
 
 export interface EncodeOptions {
   readonly provider: OnnxEmitter["provider"];
   readonly convInputGradient: OnnxEmitter["convInputGradient"];
-  /** Puts the ONNX nodes into the order in which they should be listed; default: as emitted. */
-  readonly order?: (nodes: readonly OnnxNode[], outputs: readonly string[]) => readonly OnnxNode[];
+  /** How the ONNX nodes are listed, which decides when each runs; default: the way with the lowest simulated peak, `natural` among equals. */
+  readonly listing?: Listing;
 }
 
 export interface EncodedProgram {
   readonly model: Uint8Array;
   /** Folder that the external weights' locations are relative to; undefined without external weights. */
   readonly folder: string | undefined;
-  readonly nodeCount: number;
-  /** Bytes of weights that stay in their files. */
-  readonly externalBytes: number;
+  /** The nodes as listed in the model, which names them n0, n1, … */
+  readonly nodes: readonly OnnxNode[];
+  readonly listing: Listing;
+  /** Expected need, exact only when no optimiser of onnxruntime changes the graph. */
+  readonly memory: MemoryEstimate;
 }
 
 /** Bytes of a number list in the element type's little-endian form. */
@@ -40,7 +45,7 @@ function commonFolder(files: readonly string[]): string {
   return shared;
 }
 
-/** Collects ONNX nodes and initializers; equal constants are stored once. */
+/** Collects ONNX nodes and initializers; equal constants are stored once. Their names begin with % so that they are not an input's. */
 class GraphBuilder implements OnnxEmitter {
   readonly provider: OnnxEmitter["provider"];
   readonly convInputGradient: OnnxEmitter["convInputGradient"];
@@ -59,7 +64,7 @@ class GraphBuilder implements OnnxEmitter {
     attributes: Readonly<Record<string, OnnxAttribute>> = {},
     options: { readonly domain?: string; readonly outputCount?: number } = {},
   ): string[] {
-    const outputs = Array.from({ length: options.outputCount ?? 1 }, () => `t${this.nextName++}`);
+    const outputs = Array.from({ length: options.outputCount ?? 1 }, () => `%${this.nextName++}`);
     this.nodes.push({ opType, inputs, outputs, attributes, domain: options.domain ?? "" });
     return outputs;
   }
@@ -70,7 +75,7 @@ class GraphBuilder implements OnnxEmitter {
     const key = content.length <= 4096 ? `${type}[${shape}]${content.join()}` : `unique${this.initializers.size}`;
     const known = this.initializers.get(key);
     if (known) return known.name;
-    const name = `c${this.initializers.size}`;
+    const name = `%c${this.initializers.size}`;
     this.initializers.set(key, { name, shape, elementType: ELEMENT_TYPE[type], content });
     return name;
   }
@@ -95,7 +100,7 @@ class GraphBuilder implements OnnxEmitter {
     const key = `${source.file}@${source.offset}[${source.shape}]`;
     const known = this.initializers.get(key);
     if (known) return known.name;
-    const name = `w${this.initializers.size}`;
+    const name = `%w${this.initializers.size}`;
     this.initializers.set(key, { name, shape: source.shape, elementType: ELEMENT_TYPE[source.dtype], content: source });
     return name;
   }
@@ -142,6 +147,31 @@ function nameOutputs(nodes: readonly OnnxNode[], sources: readonly string[], out
   return [...nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) })), ...copies];
 }
 
+const WIDTH = { float32: 4, int32: 4, bool: 1 } as const;
+
+/** Shapes of all values in the emitted graph. */
+function valueTypes(traced: Program, nodes: readonly OnnxNode[], initializers: readonly OnnxInitializer[]): Map<string, ValueType> {
+  const known = new Map<string, ValueType>(traced.inputs.map(({ name, tensor: { shape, dtype } }) => [name, { shape, width: WIDTH[dtype] }]));
+  const intConstants = new Map<string, readonly number[]>();
+  for (const { name, shape, elementType, content } of initializers) {
+    known.set(name, { shape, width: widthOfElementType(elementType) });
+    if (elementType === ELEMENT_TYPE.int64 && content instanceof Uint8Array) intConstants.set(name, Array.from(new BigInt64Array(content.slice().buffer), Number));
+  }
+  return inferValueTypes(nodes, known, intConstants);
+}
+
+/** The wanted listing, or the one with the lowest simulated peak. */
+function chooseListing(nodes: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: readonly string[], wanted: Listing | undefined) {
+  const candidates = candidateListings(nodes);
+  let best: { listing: Listing; nodes: readonly OnnxNode[]; peak: { peakBytes: number; atNode: string } } | undefined;
+  for (const [listing, listed] of candidates) {
+    if (wanted !== undefined && listing !== wanted) continue;
+    const peak = simulatePeak(listed, types, outputs);
+    if (!best || peak.peakBytes < best.peak.peakBytes) best = { listing, nodes: listed, peak };
+  }
+  return best!;
+}
+
 /** Simplifies a program and writes it as an ONNX model (opset 18, com.microsoft 1, static shapes). Weights stay in their files. */
 export function encodeProgram(traced: Program, options: EncodeOptions): EncodedProgram {
   const simple = simplify(traced);
@@ -156,8 +186,9 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   });
   const outputNames = traced.outputs.map(({ name }) => `out:${name}`);
   const named = nameOutputs(builder.nodes, sources, outputNames);
-  const nodes = options.order ? options.order(named, outputNames) : named;
   const initializers = [...builder.initializers.values()];
+  const types = valueTypes(traced, named, initializers);
+  const { nodes, listing, peak } = chooseListing(named, types, outputNames, options.listing);
   const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
   const folder = files.length > 0 ? commonFolder(files) : undefined;
   const model = writeModel(
@@ -169,6 +200,12 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
     },
     (file) => file.slice(folder?.length ?? 0),
   );
-  const externalBytes = initializers.reduce((total, { content }) => total + (content instanceof Uint8Array ? 0 : content.sizeBytes), 0);
-  return { model, folder, nodeCount: nodes.length, externalBytes };
+  const bytesOfPorts = (ports: Program["inputs"]): number => ports.reduce((total, { tensor }) => total + bytesOfType({ shape: tensor.shape, width: WIDTH[tensor.dtype] }), 0);
+  const memory: MemoryEstimate = {
+    ...peak,
+    weightsBytes: initializers.reduce((total, { content }) => total + (content instanceof Uint8Array ? 0 : content.sizeBytes), 0),
+    inputsBytes: bytesOfPorts(traced.inputs),
+    outputsBytes: bytesOfPorts(traced.outputs),
+  };
+  return { model, folder, nodes, listing, memory };
 }
