@@ -19,7 +19,7 @@ function unbroadcast(gradient: Tensor, shape: Shape): Tensor {
 function dependentTensors(nodes: readonly Node[], wrt: readonly Tensor[]): Set<Tensor> {
   const dependent = new Set(wrt);
   for (const node of nodes) {
-    if (!node.inputs.some((operand) => dependent.has(operand))) continue;
+    if (node.operator.name === "stopGradient" || !node.inputs.some((operand) => dependent.has(operand))) continue;
     for (const output of node.outputs) if (output.dtype === "float32") dependent.add(output);
   }
   return dependent;

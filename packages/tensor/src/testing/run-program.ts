@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-node";
-import type { HostData, HostTensor } from "../backends/backend.ts";
-import { type OnnxRuntime } from "../backends/onnx-backend.ts";
+import type { CompileOptions, HostData, HostTensor } from "../backends/backend.ts";
+import { onnxBackend, type OnnxBackendOptions, type OnnxRuntime } from "../backends/onnx-backend.ts";
 import { referenceBackend } from "../backends/reference-backend.ts";
 import { encodeProgram, type EncodeOptions } from "../onnx/encode.ts";
 import type { Program } from "../program.ts";
@@ -51,4 +51,19 @@ export async function runEncoded(
     }),
   );
   return { model, outputs };
+}
+
+/** Float32 results by the onnxruntime backend, as everything else uses it. */
+export async function runOnnx(
+  traced: Program,
+  inputs: Readonly<Record<string, HostTensor | HostData>>,
+  options: OnnxBackendOptions = {},
+  compileOptions: CompileOptions = {},
+): Promise<Record<string, HostTensor>> {
+  const executable = await onnxBackend(runtime, options).compile(traced, compileOptions);
+  try {
+    return await executable.run(inputs);
+  } finally {
+    await executable.dispose();
+  }
 }
