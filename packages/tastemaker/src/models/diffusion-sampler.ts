@@ -1,0 +1,97 @@
+import { decodeLatent, ddimSteps, scopeOf, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
+import { add, type Backend, clamp, div, type Executable, input, mul, program, sub, weight } from "@tastemaker/tensor";
+import type { OpenedModel } from "./open-model.ts";
+
+export interface DiffusionSamplerOptions {
+  readonly steps: number;
+  /** Scale of classifier-free guidance. */
+  readonly guidanceScale: number;
+  readonly batchSize: number;
+  /** `[L, E]`. */
+  readonly contextShape: readonly [number, number];
+  /** `[L, E]`: the context of the empty prompt. */
+  readonly emptyContext: Float32Array;
+}
+
+/** A picture to make: its context `[L, E]` and its first latent `[C, H, W]`. */
+export interface DiffusionRequest {
+  readonly context: Float32Array;
+  readonly latent: Float64Array;
+}
+
+/** Makes pictures with a diffusion model: deterministic DDIM (η = 0) with classifier-free guidance, one compiled step run N times. */
+export class DiffusionSampler {
+  readonly #model: OpenedModel;
+  readonly #options: DiffusionSamplerOptions;
+  readonly #step: Executable;
+  readonly #decode: Executable;
+
+  private constructor(model: OpenedModel, options: DiffusionSamplerOptions, step: Executable, decode: Executable) {
+    this.#model = model;
+    this.#options = options;
+    this.#step = step;
+    this.#decode = decode;
+  }
+
+  /** Compiles the sampler. */
+  static async open(model: OpenedModel, options: DiffusionSamplerOptions, backend: Backend): Promise<DiffusionSampler> {
+    const { batchSize, contextShape, guidanceScale } = options;
+    const { unet: config, parts, vae, latentShape } = model;
+    const scope = scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape)));
+    const sample = input("sample", [batchSize, ...latentShape]);
+    const sinusoid = input("sinusoid", [batchSize, config.down[0]!.channels]);
+    const predict = (name: string): ReturnType<typeof unet> => unet(scope, config, { sample, sinusoid, context: input(name, [batchSize, ...contextShape]) });
+    const unconditional = predict("empty_context");
+    const noise = add(unconditional, mul(sub(predict("context"), unconditional), guidanceScale));
+    const decoder = scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape)));
+    const decoded = decodeLatent(decoder, vae, div(input("latent", [batchSize, ...latentShape]), vae.scalingFactor));
+    const image = clamp(add(mul(decoded, 0.5), 0.5), 0, 1);
+    return new DiffusionSampler(model, options, await backend.compile(program({ noise })), await backend.compile(program({ image })));
+  }
+
+  /** The pictures, planar RGB in [0, 1], `[3, S, S]` each. */
+  async sample(requests: readonly DiffusionRequest[], onPicture?: (done: number) => void): Promise<Float32Array[]> {
+    const pictures: Float32Array[] = [];
+    for (let start = 0; start < requests.length; start += this.#options.batchSize) {
+      pictures.push(...(await this.#batch(requests.slice(start, start + this.#options.batchSize))));
+      onPicture?.(pictures.length);
+    }
+    return pictures;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#step.dispose();
+    await this.#decode.dispose();
+  }
+
+  async #batch(requests: readonly DiffusionRequest[]): Promise<Float32Array[]> {
+    const { batchSize, contextShape, emptyContext, steps } = this.#options;
+    const { unet: config, parts, imageSize } = this.#model;
+    const size = contextShape[0] * contextShape[1];
+    const each = requests[0]!.latent.length;
+    const [context, empty, x] = [new Float32Array(batchSize * size), new Float32Array(batchSize * size), new Float32Array(batchSize * each)];
+    for (let row = 0; row < batchSize; row++) {
+      const request = requests[row] ?? requests[0]!;
+      context.set(request.context, row * size);
+      empty.set(emptyContext, row * size);
+      x.set(request.latent, row * each);
+    }
+    const timesteps = ddimSteps(parts.scheduler, steps).map(({ timestep }) => timestep);
+    for (const [index, timestep] of timesteps.entries()) {
+      const row = timestepEmbedding(timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift);
+      const sinusoid = new Float32Array(batchSize * row.length);
+      for (let i = 0; i < batchSize; i++) sinusoid.set(row, i * row.length);
+      const { noise } = await this.#step.run({ sample: x, sinusoid, context, empty_context: empty });
+      const now = signalAndNoise(parts.scheduler, timestep);
+      const next = signalAndNoise(parts.scheduler, timesteps[index + 1] ?? 0);
+      for (let i = 0; i < x.length; i++) {
+        const epsilon = noise!.data[i]!;
+        x[i] = (next.a * (x[i]! - now.sigma * epsilon)) / now.a + next.sigma * epsilon;
+      }
+    }
+    const { image } = await this.#decode.run({ latent: x });
+    const pixels = image!.data as Float32Array;
+    const pictureSize = 3 * imageSize * imageSize;
+    return requests.map((_, row) => pixels.slice(row * pictureSize, (row + 1) * pictureSize));
+  }
+}

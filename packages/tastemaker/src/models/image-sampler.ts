@@ -1,0 +1,161 @@
+import { decodeLatent, guidanceEmbedding, type LcmStep, lcmSteps, type LcmTimesteps, scopeOf, timestepEmbedding, unet, withLora } from "@tastemaker/diffusion";
+import { add, type Backend, clamp, div, type Executable, type HostData, input, mul, normal, program, weight } from "@tastemaker/tensor";
+import type { ParameterSet } from "../train/adamw.ts";
+import { adapterInputs, type AdapterLayout } from "./adapter.ts";
+import type { OpenedModel } from "./open-model.ts";
+
+export interface SamplerSettings {
+  readonly steps: number;
+  readonly timesteps: LcmTimesteps;
+  readonly guidanceScale: number;
+}
+
+/** Random numbers of one picture: the first latent and the noise after each step but the last, each `[C, H, W]`. */
+export interface PictureNoise {
+  readonly latent: Float64Array;
+  readonly steps: readonly Float64Array[];
+}
+
+/** The noise of one picture of a stream; `index` addresses the picture, so it does not matter which others are made. */
+export function pictureNoise(address: { readonly seed: number; readonly stream: string; readonly index: number }, latentShape: readonly number[], steps: number): PictureNoise {
+  const count = latentShape.reduce((product, size) => product * size, 1);
+  const { seed, stream, index } = address;
+  const draw = (step: number): Float64Array => normal({ seed, stream, indices: [index, step] }, count);
+  return { latent: draw(0), steps: Array.from({ length: steps - 1 }, (_, step) => draw(step + 1)) };
+}
+
+/** The noise of several pictures as a program takes it: `latents` `[B, C, H, W]`, `noise` `[N−1, B, C, H, W]`. */
+export function stackNoise(pictures: readonly PictureNoise[]): { latents: Float32Array; noise: Float32Array } {
+  const count = pictures[0]!.latent.length;
+  const steps = pictures[0]!.steps.length;
+  const latents = new Float32Array(pictures.length * count);
+  const noise = new Float32Array(steps * pictures.length * count);
+  for (const [row, picture] of pictures.entries()) {
+    latents.set(picture.latent, row * count);
+    for (const [step, values] of picture.steps.entries()) noise.set(values, (step * pictures.length + row) * count);
+  }
+  return { latents, noise };
+}
+
+/** A picture to make. */
+export interface PictureRequest {
+  /** `[L, E]`, from `TextContexts`. */
+  readonly context: Float32Array;
+  readonly noise: PictureNoise;
+}
+
+/** The adapter's matrices and how strongly they act; strength 0 is the base model. */
+export interface AppliedAdapter {
+  readonly parameters: ParameterSet;
+  readonly strength: number;
+}
+
+/**
+ * Makes pictures with a latent consistency model, one compiled sampling step run N times; pictures are made `batchSize` at a time.
+ * The formulas are those of `LcmStep`; without gradients, so that any number of steps costs the same memory.
+ */
+export class ImageSampler {
+  readonly #model: OpenedModel;
+  readonly #settings: SamplerSettings;
+  readonly #layout: AdapterLayout | undefined;
+  readonly #batchSize: number;
+  readonly #contextShape: readonly [number, number];
+  readonly #steps: readonly LcmStep[];
+  readonly #step: Executable;
+  readonly #decode: Executable;
+
+  private constructor(model: OpenedModel, options: SamplerOptions, steps: readonly LcmStep[], step: Executable, decode: Executable) {
+    this.#model = model;
+    this.#settings = options.settings;
+    this.#layout = options.layout;
+    this.#batchSize = options.batchSize;
+    this.#contextShape = options.contextShape;
+    this.#steps = steps;
+    this.#step = step;
+    this.#decode = decode;
+  }
+
+  /** Compiles the sampler. @throws UsageError for more steps than the model's grid has */
+  static async open(model: OpenedModel, options: SamplerOptions, backend: Backend): Promise<ImageSampler> {
+    const { settings, layout, batchSize, contextShape } = options;
+    const steps = lcmSteps(model.parts.scheduler, settings.steps, settings.timesteps);
+    const { unet: config, vae, parts, latentShape } = model;
+    const frozen = scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape)));
+    const scope = layout === undefined ? frozen : withLora(frozen, adapterInputs(layout, input("adapter_scale", [batchSize])));
+    const output = unet(scope, config, {
+      sample: input("sample", [batchSize, ...latentShape]),
+      sinusoid: input("sinusoid", [batchSize, config.down[0]!.channels]),
+      context: input("context", [batchSize, ...contextShape]),
+      ...(config.timeCondProjDim === undefined ? {} : { cond: input("cond", [batchSize, config.timeCondProjDim]) }),
+    });
+    const decoder = scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape)));
+    const decoded = decodeLatent(decoder, vae, div(input("latent", [batchSize, ...latentShape]), vae.scalingFactor));
+    const image = clamp(add(mul(decoded, 0.5), 0.5), 0, 1);
+    return new ImageSampler(model, options, steps, await backend.compile(program({ output })), await backend.compile(program({ image })));
+  }
+
+  /**
+   * The pictures, planar RGB in [0, 1], `[3, S, S]` each.
+   * @param adapter Required exactly when the sampler was opened with a layout.
+   */
+  async sample(requests: readonly PictureRequest[], adapter?: AppliedAdapter, onPicture?: (done: number) => void): Promise<Float32Array[]> {
+    const pictures: Float32Array[] = [];
+    for (let start = 0; start < requests.length; start += this.#batchSize) {
+      const part = requests.slice(start, start + this.#batchSize);
+      pictures.push(...(await this.#batch(part, adapter)));
+      onPicture?.(pictures.length);
+    }
+    return pictures;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#step.dispose();
+    await this.#decode.dispose();
+  }
+
+  async #batch(requests: readonly PictureRequest[], adapter: AppliedAdapter | undefined): Promise<Float32Array[]> {
+    const { unet: config, imageSize } = this.#model;
+    const rows = this.#batchSize;
+    // A short last batch is filled with its first picture, so that one compiled size is enough.
+    const padded = Array.from({ length: rows }, (_, row) => requests[row] ?? requests[0]!);
+    const contextSize = this.#contextShape[0] * this.#contextShape[1];
+    const context = new Float32Array(rows * contextSize);
+    for (const [row, request] of padded.entries()) context.set(request.context, row * contextSize);
+    const fixed: Record<string, HostData> = { context };
+    if (config.timeCondProjDim !== undefined) fixed["cond"] = repeated(guidanceEmbedding(this.#settings.guidanceScale, config.timeCondProjDim), rows);
+    if (this.#layout !== undefined) {
+      fixed["adapter_scale"] = new Float32Array(rows).fill(adapter?.strength ?? 0);
+      for (const [key, values] of adapter?.parameters ?? []) fixed[key] = values;
+    }
+    const { latents: x, noise } = stackNoise(padded.map((request) => request.noise));
+    for (const [index, { timestep, fromSample, fromOutput, next }] of this.#steps.entries()) {
+      const sinusoid = repeated(timestepEmbedding(timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift), rows);
+      const { output } = await this.#step.run({ ...fixed, sample: x, sinusoid });
+      const { data } = output!;
+      const offset = index * x.length;
+      for (let i = 0; i < x.length; i++) {
+        const denoised = fromSample * x[i]! + fromOutput * data[i]!;
+        x[i] = next === undefined ? denoised : next.a * denoised + next.sigma * noise[offset + i]!;
+      }
+    }
+    const { image } = await this.#decode.run({ latent: x });
+    const pixels = image!.data as Float32Array;
+    const size = 3 * imageSize * imageSize;
+    return requests.map((_request, row) => pixels.slice(row * size, (row + 1) * size));
+  }
+}
+
+export interface SamplerOptions {
+  readonly settings: SamplerSettings;
+  /** Layers with an adapter; undefined samples the model as it is. */
+  readonly layout?: AdapterLayout;
+  readonly batchSize: number;
+  /** `[L, E]`. */
+  readonly contextShape: readonly [number, number];
+}
+
+function repeated(row: Float64Array, rows: number): Float32Array {
+  const result = new Float32Array(rows * row.length);
+  for (let i = 0; i < rows; i++) result.set(row, i * row.length);
+  return result;
+}

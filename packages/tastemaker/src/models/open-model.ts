@@ -1,0 +1,99 @@
+import { existsSync, statSync } from "node:fs";
+import {
+  type AutoencoderConfig,
+  autoencoderParameters,
+  autoencoderReduction,
+  type Checkpoint,
+  type ClipTextConfig,
+  clipTextParameters,
+  type DiffusersModel,
+  openDiffusersDirectory,
+  openSingleFileModel,
+  type Parameter,
+  parseAutoencoderConfig,
+  parseClipTextConfig,
+  parseUNetConfig,
+  type UNetConfig,
+  unetParameters,
+} from "@tastemaker/diffusion";
+import { UsageError } from "@tastemaker/tensor";
+import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
+import { worldName, worldPart } from "./emoji-world.ts";
+
+/** A text-to-image model whose files were checked against its configurations; weights stay on disk. */
+export interface OpenedModel {
+  /** As the person named it. */
+  readonly name: string;
+  /** Absolute path of the folder or file. */
+  readonly path: string;
+  readonly parts: DiffusersModel;
+  readonly unet: UNetConfig;
+  readonly vae: AutoencoderConfig;
+  readonly text: ClipTextConfig;
+  /** `[C, H, W]` of a latent. */
+  readonly latentShape: readonly [number, number, number];
+  /** Side of a picture in pixels. */
+  readonly imageSize: number;
+}
+
+export interface OpenModelOptions {
+  /** Folder in the diffusers layout whose configurations and tokenizer belong to a single-file checkpoint. */
+  readonly configs?: string;
+}
+
+/** Takes every parameter, so that a missing, misshapen or left-over weight is an error before anything runs. */
+function checkWeights(weights: Checkpoint, parameters: readonly Parameter[], ignore: readonly RegExp[] = []): void {
+  for (const { key, shape } of parameters) weights.take(key, shape);
+  weights.assertAllUsed(ignore);
+}
+
+async function openParts(path: string, options: OpenModelOptions): Promise<DiffusersModel> {
+  if (statSync(path).isDirectory()) return openDiffusersDirectory(await openNodeFolder(path));
+  if (options.configs === undefined) {
+    throw new UsageError("model-configs-missing", `model: expected a folder in the diffusers layout, got the single file ${path}`, "say with --configs which diffusers folder its configurations and tokenizer come from");
+  }
+  return openSingleFileModel(await openNodeFile(path), await openNodeFolder(options.configs));
+}
+
+/**
+ * Opens a model by name: `emoji` (the embedded world), a folder in the diffusers layout, or a single `.safetensors` file with `configs`.
+ * @throws UsageError `model-missing`, `model-configs-missing`, `model-parts`, and whatever its files give reason to
+ */
+export async function openModel(name: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
+  const path = name === worldName ? worldPart("lcm") : name;
+  if (!existsSync(path)) {
+    const hint = name === worldName ? "the embedded world's weights are not built; run `npm run world`" : "give emoji or the path of a folder in the diffusers layout";
+    throw new UsageError("model-missing", `model: expected a folder or file, got nothing (at ${path})`, hint);
+  }
+  const parts = await openParts(path, options);
+  const unet = parseUNetConfig(parts.unet.config);
+  const vae = parseAutoencoderConfig(parts.vae.config);
+  const text = parseClipTextConfig(parts.textEncoder.config);
+  if (unet.crossAttentionDim !== text.width) {
+    throw new UsageError("model-parts", `model: expected a text encoder of width ${unet.crossAttentionDim} (cross_attention_dim of the U-Net), got ${text.width} (at ${path})`, "the parts belong to different models");
+  }
+  if (unet.inChannels !== vae.latentChannels || unet.outChannels !== vae.latentChannels) {
+    throw new UsageError("model-parts", `model: expected an autoencoder with ${unet.inChannels} latent channels (in_channels of the U-Net), got ${vae.latentChannels} (at ${path})`, "the parts belong to different models");
+  }
+  checkWeights(parts.unet.weights, unetParameters(unet));
+  // The encoder is not needed to make pictures, so a decoder alone is enough.
+  const stored = parts.vae.weights;
+  const isNeeded = ({ key }: Parameter): boolean => stored.has(key) || !/^(?:encoder|quant_conv)\./.test(key);
+  checkWeights(stored, autoencoderParameters(vae).filter(isNeeded));
+  checkWeights(parts.textEncoder.weights, clipTextParameters(text), [/^text_projection\.weight$/]);
+  const side = unet.sampleSize ?? 64;
+  return { name, path, parts, unet, vae, text, latentShape: [vae.latentChannels, side, side], imageSize: side * autoencoderReduction(vae) };
+}
+
+/**
+ * The same model, known to be a few-step consistency model.
+ * @throws UsageError `model-kind` for a diffusion model
+ */
+export function requireConsistencyModel(model: OpenedModel): OpenedModel {
+  if (model.parts.scheduler.className === "LCMScheduler") return model;
+  throw new UsageError(
+    "model-kind",
+    `model: expected a latent consistency model (scheduler LCMScheduler), got ${model.parts.pipeline} with ${model.parts.scheduler.className} (at ${model.path})`,
+    "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, or distil it first with `tastemaker distill`",
+  );
+}
