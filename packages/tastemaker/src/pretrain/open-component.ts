@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type AutoencoderConfig, type ConfigJson, loadCheckpoint, parseAutoencoderConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
+import { type AutoencoderConfig, type Checkpoint, type ConfigJson, loadCheckpoint, parseAutoencoderConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
 import { weight } from "@tastemaker/tensor";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 import { hashFile } from "../storage/file-hash.ts";
@@ -7,6 +7,7 @@ import { hashFile } from "../storage/file-hash.ts";
 /** A trained component: frozen weights in their file, and its configuration. */
 export interface FrozenComponent {
   readonly scope: Scope;
+  readonly weights: Checkpoint;
   readonly json: ConfigJson;
   /** SHA-256 of the weight file. */
   readonly hash: string;
@@ -17,7 +18,7 @@ export async function openComponent(folder: string, weights = "diffusion_pytorch
   const json = (await (await openNodeFolder(folder)).readJson("config.json")) as ConfigJson;
   const file = await openNodeFile(join(folder, weights));
   const checkpoint = await loadCheckpoint([file]);
-  return { scope: scopeOf((key, shape) => weight(checkpoint.take(key, shape))), json, hash: (await hashFile(file.name)).sha256 };
+  return { scope: scopeOf((key, shape) => weight(checkpoint.take(key, shape))), weights: checkpoint, json, hash: (await hashFile(file.name)).sha256 };
 }
 
 /** A trained autoencoder. */

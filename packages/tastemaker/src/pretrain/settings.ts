@@ -39,7 +39,7 @@ const unetConfig = {
   sample_size: 16,
   in_channels: 4,
   out_channels: 4,
-  block_out_channels: [64, 128, 128],
+  block_out_channels: [64, 96, 128],
   down_block_types: ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
   up_block_types: ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
   layers_per_block: 1,

@@ -4,6 +4,7 @@ import { register as registerDoctor } from "./doctor.ts";
 import { register as registerInspect } from "./inspect.ts";
 import { register as registerPretrain } from "./pretrain.ts";
 import { register as registerReport } from "./report.ts";
+import { register as registerWorld } from "./world.ts";
 
 /**
  * Registers every command, in the order of the help text. A command file holds options and help only; what does the work is imported when
@@ -13,6 +14,7 @@ import { register as registerReport } from "./report.ts";
 export function registerCommands(program: Command): void {
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
+  registerWorld(program, async () => (await import("../../worlds/emoji/world-command.ts")).runWorld);
   registerReport(program);
   registerInspect(program);
   registerDoctor(program);

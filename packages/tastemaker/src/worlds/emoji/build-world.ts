@@ -1,0 +1,143 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { encodeSafetensors, readSafetensorsHeader, readTensorFloat32, type TensorToStore } from "@tastemaker/diffusion";
+import { UsageError } from "@tastemaker/tensor";
+import type { CommandContext } from "../../cli/command-context.ts";
+import { formatDuration } from "../../cli/progress.ts";
+import { worldFolder } from "../../models/emoji-world.ts";
+import { nodeBackend } from "../../platform/runtime.ts";
+import { openNodeFile } from "../../platform/node-files.ts";
+import { openClipFiles } from "../../rewards/clip-model.ts";
+import { writeFileAtomic } from "../../storage/atomic-file.ts";
+import { monotonicMs } from "../../storage/clock.ts";
+import { openOrCreateRun, runStage } from "../../pretrain/run-stage.ts";
+import { prepareDistillation, prepareStage, type StageRequest } from "../../pretrain/prepare-stage.ts";
+import { runPretraining } from "../../pretrain/pretrain-loop.ts";
+import { EmojiImages } from "./emoji-images.ts";
+import { tasteHeadStage } from "./taste-head-stage.ts";
+
+/** One part of the world: its working folder, how many pictures it is trained on, and what it needs. */
+export interface WorldPart {
+  readonly name: "vae" | "judge" | "clip" | "unet" | "distill" | "head";
+  readonly samples: number;
+  readonly assignments: readonly string[];
+}
+
+/** The recipe, in order. Times measured on two cores are in `worlds/emoji/README.md`. */
+export const worldRecipe: readonly WorldPart[] = [
+  { name: "vae", samples: 50_000, assignments: [] },
+  { name: "unet", samples: 300_000, assignments: [] },
+  { name: "distill", samples: 100_000, assignments: [] },
+  { name: "clip", samples: 120_000, assignments: [] },
+  { name: "judge", samples: 80_000, assignments: [] },
+  { name: "head", samples: 150_000, assignments: [] },
+];
+
+/** Every file of a finished run's model. */
+const modelOf = (folder: string, part: string): string => join(folder, part, "model");
+
+/** Copies a weight file, rounding float32 to float16. */
+async function copyHalf(from: string, to: string): Promise<void> {
+  const file = await openNodeFile(from);
+  const { tensors, metadata } = await readSafetensorsHeader(file);
+  const halves = new Map<string, TensorToStore>();
+  for (const [name, entry] of tensors) halves.set(name, { dtype: "F16", shape: entry.shape, data: await readTensorFloat32(file, entry) });
+  await mkdir(dirname(to), { recursive: true });
+  await writeFileAtomic(to, encodeSafetensors(halves, metadata));
+}
+
+async function copyText(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true });
+  await writeFileAtomic(to, await readFile(from));
+}
+
+const tokenizerFiles = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] as const;
+
+const pipelineIndex = {
+  _class_name: "LatentConsistencyModelPipeline",
+  feature_extractor: [null, null],
+  image_encoder: [null, null],
+  requires_safety_checker: false,
+  safety_checker: [null, null],
+  scheduler: ["diffusers", "LCMScheduler"],
+  text_encoder: ["transformers", "CLIPTextModel"],
+  tokenizer: ["transformers", "CLIPTokenizer"],
+  unet: ["diffusers", "UNet2DConditionModel"],
+  vae: ["diffusers", "AutoencoderKL"],
+};
+
+/** Puts the finished parts together under `worlds/emoji`, in float16 and the diffusers layout. */
+export async function assembleWorld(build: string, target: string = worldFolder): Promise<void> {
+  const component = async (part: string, folder: string, to: string, weights = "diffusion_pytorch_model.safetensors"): Promise<void> => {
+    await copyText(join(modelOf(build, part), folder, "config.json"), join(target, to, "config.json"));
+    await copyHalf(join(modelOf(build, part), folder, weights), join(target, to, weights));
+  };
+  await mkdir(join(target, "lcm"), { recursive: true });
+  await writeFileAtomic(join(target, "lcm", "model_index.json"), `${JSON.stringify(pipelineIndex, null, 2)}\n`);
+  await component("distill", "unet", "lcm/unet");
+  await copyText(join(modelOf(build, "distill"), "scheduler/scheduler_config.json"), join(target, "lcm/scheduler/scheduler_config.json"));
+  await component("vae", "vae", "lcm/vae");
+  await component("unet", "text_encoder", "lcm/text_encoder", "model.safetensors");
+  await component("unet", "unet", "teacher/unet");
+  await copyText(join(modelOf(build, "unet"), "scheduler/scheduler_config.json"), join(target, "teacher/scheduler/scheduler_config.json"));
+  await component("clip", "clip", "clip", "model.safetensors");
+  await component("judge", "judge", "judge", "model.safetensors");
+  await component("head", "aesthetic", "aesthetic", "model.safetensors");
+  for (const name of tokenizerFiles) {
+    for (const [from, to] of [[join(modelOf(build, "unet"), "tokenizer", name), join(target, "lcm/tokenizer", name)], [join(modelOf(build, "clip"), "clip", name), join(target, "clip", name)]] as const) {
+      if (existsSync(from)) await copyText(from, to);
+    }
+  }
+}
+
+/** Trains all parts from nothing, or goes on where the last call stopped, and puts the world together. */
+export async function buildWorld(options: { readonly out: string; readonly seed: number; readonly threads: number; readonly scale: number }, context: CommandContext): Promise<void> {
+  const startedAt = monotonicMs();
+  const backend = nodeBackend({ threads: options.threads });
+  await mkdir(options.out, { recursive: true });
+  for (const { name, samples, assignments } of worldRecipe) {
+    const out = join(options.out, name);
+    if (existsSync(join(out, "model"))) {
+      context.output.note(`${name}: done before`);
+      continue;
+    }
+    const wanted = Math.max(1000, Math.round(samples * options.scale));
+    const request: StageRequest = { data: "emoji", seed: options.seed, config: undefined, assignments: [...assignments, `samples=${wanted}`], backend, cacheFolder: options.out };
+    if (name === "head") {
+      await trainHead(options.out, wanted, request, context, options.threads);
+    } else {
+      const isFinished = await runStage(`pretrain ${name}`, { out, threads: options.threads }, context, request, async (asked) => {
+        if (name === "distill") return prepareDistillation(await teacherFolder(options.out), asked);
+        const extra = name === "unet" ? [`vae=${join(modelOf(options.out, "vae"), "vae")}`] : [];
+        return prepareStage(name, { ...asked, assignments: [...asked.assignments, ...extra] });
+      });
+      if (!isFinished) return;
+    }
+    context.output.note(`${name}: ${formatDuration(monotonicMs() - startedAt)} since the start of this call`);
+  }
+  await assembleWorld(options.out);
+  context.output.print(`the world is built: ${worldFolder}`);
+}
+
+/** A folder in which the distillation finds U-Net, text encoder and autoencoder together. */
+async function teacherFolder(build: string): Promise<string> {
+  const model = modelOf(build, "unet");
+  const [from, to] = [join(modelOf(build, "vae"), "vae"), join(model, "vae")];
+  if (!existsSync(join(model, "unet"))) throw new UsageError("teacher-missing", `distill: expected a trained U-Net, got none (at ${model})`, "run `tastemaker world build`");
+  for (const name of ["config.json", "diffusion_pytorch_model.safetensors"]) await copyText(join(from, name), join(to, name));
+  return model;
+}
+
+async function trainHead(build: string, samples: number, request: StageRequest, context: CommandContext, threads: number): Promise<void> {
+  const images = await EmojiImages.open(worldFolder, { seed: request.seed });
+  const heldOut = await EmojiImages.open(worldFolder, { seed: request.seed, split: "held-out" });
+  const stage = await tasteHeadStage(images, heldOut, await openClipFiles(join(modelOf(build, "clip"), "clip"), false), request.seed, request.backend);
+  const run = await openOrCreateRun(join(build, "head"), "pretrain head", { samples }, threads);
+  try {
+    const plan = { samples, seed: request.seed, checkpointEvery: samples, sampleEvery: Math.ceil(samples / 5) };
+    await runPretraining(stage, plan, run, request.backend, { signal: context.signal, note: context.output.note });
+  } finally {
+    await run.close();
+  }
+}
