@@ -23,3 +23,5 @@ export { encodeProgram, type EncodedProgram, type EncodeOptions } from "./onnx/e
 export * from "./backends/backend.ts";
 export { referenceBackend } from "./backends/reference-backend.ts";
 export { onnxBackend, type OnnxBackendOptions, type OnnxRuntime } from "./backends/onnx-backend.ts";
+export { describeMemory, type MemoryEstimate } from "./onnx/memory.ts";
+export type { Listing } from "./onnx/order.ts";

@@ -1,4 +1,5 @@
 import { UsageError } from "../errors.ts";
+import type { MemoryEstimate } from "../onnx/memory.ts";
 import type { Program } from "../program.ts";
 import { type DType, sameShape, type Shape, sizeOf } from "../shape.ts";
 
@@ -13,6 +14,8 @@ export type HostData = Float32Array | Float64Array | Int32Array | Uint8Array;
 
 /** A program made ready to run many times. */
 export interface Executable {
+  /** Expected need of a run, where the backend can tell; `describeMemory` puts it into words. */
+  readonly memory?: MemoryEstimate;
   /** Runs once. Missing, unknown or misshapen inputs are errors; outputs are fresh copies. */
   run(inputs: Readonly<Record<string, HostTensor | HostData>>): Promise<Record<string, HostTensor>>;
   /** Gives memory back; the executable cannot run afterwards. */
@@ -20,7 +23,7 @@ export interface Executable {
 }
 
 export interface CompileOptions {
-  /** `fast` copies and reorders weights (small models); `low` keeps them in their files; default by size. */
+  /** `fast` copies and reorders frozen weights (small models); `low` keeps them in their files; default by size (512 MiB). */
   readonly memory?: "fast" | "low";
 }
 

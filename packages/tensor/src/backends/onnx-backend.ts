@@ -46,21 +46,23 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
       }, 0);
       const isLow = (compileOptions.memory ?? (weightBytes > LOW_MEMORY_BYTES ? "low" : "fast")) === "low";
       const hasSegments = traced.nodes.some(({ operator }) => operator.name === "segment");
-      const { model, folder } = encodeProgram(traced, { provider, convInputGradient: isLow ? "transpose" : "flip" });
-      const disabled = ["SkipLayerNormFusion", ...(hasSegments || isLow ? ["CommonSubexpressionElimination"] : []), ...(isLow ? ["ConstantFolding"] : [])];
+      // Optimisers pay where frozen weights can be folded and reordered (a fifth, bench/tensor-unet-training.ts). Everywhere else they gain
+      // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak.
+      const isOptimised = weightBytes > 0 && !isLow && !hasSegments;
+      const { model, folder, memory } = encodeProgram(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose" });
       const extra = {
         session: {
           "intra_op.allow_spinning": "0",
           ...(isLow ? { disable_prepacking: "1" } : {}),
           ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
         },
-        optimization: { disable_specified_optimizers: disabled.join(";") },
+        optimization: { disable_specified_optimizers: "SkipLayerNormFusion" },
       };
       let session: InferenceSession;
       try {
         session = await ort.InferenceSession.create(model, {
           executionProviders: [provider],
-          graphOptimizationLevel: isLow ? "extended" : "all",
+          graphOptimizationLevel: isOptimised ? "all" : "disabled",
           enableMemPattern: false,
           executionMode: "sequential",
           intraOpNumThreads: threads,
@@ -74,6 +76,7 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
         throw new UsageError("provider-unavailable", `provider: expected one that starts here, got ${provider} (${String(error)}); this build knows ${available}`, "use --provider cpu");
       }
       return {
+        memory,
         run: async (inputs) => {
           const bound = bindInputs(traced, inputs);
           const feeds: Record<string, OrtTensor> = {};
