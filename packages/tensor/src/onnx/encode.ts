@@ -5,6 +5,7 @@ import { nodesOf, type Program } from "../program.ts";
 import type { Shape } from "../shape.ts";
 import { simplify } from "../simplify.ts";
 import type { OnnxAttribute, OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
+import { fuseBiases } from "./fuse-biases.ts";
 import { type MemoryEstimate, simulatePeak } from "./memory.ts";
 import { candidateListings, type Listing } from "./order.ts";
 import { bytesOfType, inferValueTypes, type ValueType, widthOfElementType } from "./value-types.ts";
@@ -188,7 +189,7 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   const named = nameOutputs(builder.nodes, sources, outputNames);
   const initializers = [...builder.initializers.values()];
   const types = valueTypes(traced, named, initializers);
-  const { nodes, listing, peak } = chooseListing(named, types, outputNames, options.listing);
+  const { nodes, listing, peak } = chooseListing(fuseBiases(named, types, outputNames), types, outputNames, options.listing);
   const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
   const folder = files.length > 0 ? commonFolder(files) : undefined;
   const model = writeModel(
