@@ -1,0 +1,174 @@
+import { type Conditioning, type Denoiser, type LcmPoint, type LcmStep, consistency, lcmPoint, withLora } from "@tastemaker/diffusion";
+import { type Operand, type Tensor, add, concat, constant, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
+
+import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
+
+/*
+ * ROCM: reward fine-tuning of a consistency model with a distributional regulariser (arXiv 2503.06171, §3–4; specification §3).
+ *
+ *   J(θ) = E_(c, x_0, z) [ r(image, c) − β Σ_(i=0)^(N−2) D(π_θ(·|x_i, c) ‖ π_ref(·|x_i, c)) ],   loss = −J
+ *   π(·|x_i, c) = N(a f(x_i, t_i, c, w), σ² I),   a, σ at t_(i+1);   x_i are the policy's own samples.
+ *
+ * | symbol | code | meaning |
+ * |---|---|---|
+ * | f_θ, f_ref | denoised, reference | consistency function with the adapter (LoRA scale 1) and without it (scale 0) |
+ * | a, σ | next.a, next.sigma | √ᾱ and √(1−ᾱ) of the following timestep |
+ * | δ_i | delta | a (f_θ(x_i) − f_ref(x_i))/σ |
+ * | s_i | s | mean (or sum) over D of δ_i², `[B]` |
+ * | D_i | divergence | a function of s_i, see `divergence.ts`, `[B]` |
+ * | z_i | noise | standard normal |
+ * | r, β | rewards, beta | weighted sum of rewards; weight of the divergence |
+ * | K | backpropSteps | x_(N−K) is a constant: only the last K steps carry gradient; earlier D_i still count in the loss |
+ *
+ * The gradient is pathwise: through reward, decoder and all steps, and through x_i into both networks.
+ *
+ * Differs from the paper: s is a mean over D unless asked otherwise (so that one β fits every picture size); several rewards are summed; f_ref may be detached.
+ */
+
+/** The trained matrices in the program: `[rank, in]` and `[out, rank]` by module. */
+export type AdapterPairs = ReadonlyMap<string, { readonly down: Tensor; readonly up: Tensor }>;
+
+/** The frozen network and the adapter that is trained. */
+export interface TunedDenoiser {
+  readonly base: Denoiser;
+  readonly adapter: AdapterPairs;
+  /** alpha / rank */
+  readonly factor: number;
+}
+
+/** The following timestep, for which noise is added. */
+export interface NextPoint {
+  readonly a: Operand;
+  readonly sigma: Operand;
+}
+
+/** The network whose row b uses the adapter `scale[b]` times. */
+function withScale({ base, adapter, factor }: TunedDenoiser, scale: readonly number[]): Denoiser {
+  return { ...base, scope: withLora(base.scope, { targets: adapter, scale: constant(scale, [scale.length]), factor }) };
+}
+
+/** f_θ(x), by itself. */
+export function policyDenoised(tuned: TunedDenoiser, x: Tensor, point: LcmPoint, conditioning: Conditioning): Tensor {
+  return consistency(withScale(tuned, Array<number>(x.shape[0]!).fill(1)), x, point, conditioning).denoised;
+}
+
+/**
+ * f_θ(x) and f_ref(x).
+ *
+ * Exact: both in one batch of 2B rows with adapter scales [1 … 1, 0 … 0]. Detached: the reference runs by itself, so that nothing of it is
+ * kept or walked backwards.
+ */
+export function policyAndReference(
+  tuned: TunedDenoiser,
+  x: Tensor,
+  point: LcmPoint,
+  { context, cond }: Conditioning,
+  isDetached: boolean,
+): { readonly denoised: Tensor; readonly reference: Tensor } {
+  if (isDetached) {
+    const conditioning = { context, cond };
+    return {
+      denoised: policyDenoised(tuned, x, point, conditioning),
+      reference: stopGradient(consistency(tuned.base, stopGradient(x), point, conditioning).denoised),
+    };
+  }
+  const batch = x.shape[0]!;
+  const twice = (rows: Tensor): Tensor => concat([rows, rows], 0);
+  const scale = Array.from({ length: 2 * batch }, (_, row) => Number(row < batch));
+  const both = consistency(withScale(tuned, scale), twice(x), point, { context: twice(context), cond: cond && twice(cond) }).denoised;
+  return { denoised: sliceAxis(both, 0, 0, batch), reference: sliceAxis(both, 0, batch, 2 * batch) };
+}
+
+/** s and D of one transition, `[B]` each. `noise` `[M, B, C, H, W]` is for `js-sampled`. */
+export function transitionDivergence(
+  settings: DivergenceSettings,
+  { denoised, reference }: { readonly denoised: Tensor; readonly reference: Tensor },
+  { a, sigma }: NextPoint,
+  noise?: Tensor,
+): { readonly s: Tensor; readonly divergence: Tensor } {
+  const delta = div(mul(sub(denoised, reference), a), sigma);
+  const s = (settings.reduction === "mean" ? mean : sum)(square(delta), [1, 2, 3]);
+  return { s, divergence: divergenceOf(settings, { s, delta, sigma, noise }) };
+}
+
+/** x_(i+1) = a f_i + σ z_i. */
+export function nextState(denoised: Tensor, noise: Tensor, { a, sigma }: NextPoint): Tensor {
+  return add(mul(denoised, a), mul(noise, sigma));
+}
+
+/** Everything that a trajectory of the policy passes through. */
+export interface RocmTrajectory {
+  /** x_0 … x_(N−1), `[B, C, H, W]` */
+  readonly x: readonly Tensor[];
+  /** f_θ(x_0) … f_θ(x_(N−1)); the last is the sample. */
+  readonly denoised: readonly Tensor[];
+  /** f_ref(x_0) … f_ref(x_(N−2)); empty without a divergence. */
+  readonly reference: readonly Tensor[];
+  /** `[B]` per transition; empty without a divergence. */
+  readonly s: readonly Tensor[];
+  /** `[B]` per transition; empty without a divergence. */
+  readonly divergence: readonly Tensor[];
+}
+
+/**
+ * Samples from the policy and compares every transition with the reference.
+ *
+ * @param noise z_0 … z_(N−2) of the latents' shape.
+ * @param divergenceNoise Per transition `[M, B, C, H, W]`, for `js-sampled`.
+ * @param backpropSteps K, from 1 to N.
+ */
+export function rocmTrajectory(
+  tuned: TunedDenoiser,
+  schedule: readonly LcmStep[],
+  settings: DivergenceSettings,
+  backpropSteps: number,
+  inputs: { readonly latents: Tensor; readonly noise: readonly Tensor[]; readonly divergenceNoise?: readonly Tensor[] | undefined },
+  conditioning: Conditioning,
+): RocmTrajectory {
+  const x = [inputs.latents];
+  const run = { denoised: [] as Tensor[], reference: [] as Tensor[], s: [] as Tensor[], divergence: [] as Tensor[] };
+  for (const [i, step] of schedule.entries()) {
+    const isConstant = i < schedule.length - backpropSteps;
+    const keep = (value: Tensor): Tensor => (isConstant ? stopGradient(value) : value);
+    const point = lcmPoint(tuned.base.config, step);
+    const { next } = step;
+    if (next === undefined || settings.kind === "none") {
+      run.denoised.push(keep(policyDenoised(tuned, x[i]!, point, conditioning)));
+    } else {
+      const { denoised, reference } = policyAndReference(tuned, x[i]!, point, conditioning, settings.detachReference || isConstant);
+      const { s, divergence } = transitionDivergence(settings, { denoised, reference }, next, inputs.divergenceNoise?.[i]);
+      run.denoised.push(keep(denoised));
+      run.reference.push(keep(reference));
+      run.s.push(keep(s));
+      run.divergence.push(keep(divergence));
+    }
+    if (next !== undefined) x.push(nextState(run.denoised[i]!, inputs.noise[i]!, next));
+  }
+  return { x, ...run };
+}
+
+/** A reward's value on the batch and its factor in the sum. */
+export interface WeightedReward {
+  readonly weight: number;
+  /** `[B]`, higher is better. */
+  readonly value: Tensor;
+}
+
+/**
+ * loss = mean over the batch of β ΣD − Σ weight·r.
+ *
+ * @param divergence `[N−1, B]`; undefined without one.
+ * @param beta Scalar, fed at run time.
+ * @returns `loss`, a scalar, and `divergenceTotal` `[B]`, before β.
+ */
+export function rocmLoss(
+  rewards: readonly WeightedReward[],
+  divergence: Tensor | undefined,
+  beta: Tensor,
+  stepReduction: DivergenceSettings["stepReduction"],
+  batch: number,
+): { readonly loss: Tensor; readonly divergenceTotal: Tensor } {
+  const divergenceTotal = divergence === undefined ? filled(0, [batch]) : (stepReduction === "mean" ? mean : sum)(divergence, 0);
+  const reward = rewards.map(({ weight, value }) => mul(value, weight)).reduce((total, term) => add(total, term));
+  return { loss: mean(sub(mul(divergenceTotal, beta), reward)), divergenceTotal };
+}

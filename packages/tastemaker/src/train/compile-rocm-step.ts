@@ -1,0 +1,12 @@
+import type { RocmStep, RocmStepOptions } from "./rocm-step.ts";
+import { compileStepwise } from "./rocm-stepwise.ts";
+import { compileWholeStep } from "./rocm-whole.ts";
+
+/**
+ * Writes and compiles the programs of one gradient step of ROCM (`objectives/rocm.ts`).
+ *
+ * @throws UsageError for settings that contradict each other, a reward of the wrong shape or without a gradient, or a model that does not fit.
+ */
+export async function compileRocmStep(options: RocmStepOptions): Promise<RocmStep> {
+  return options.checkpointing === "step" ? compileStepwise(options) : compileWholeStep(options);
+}
