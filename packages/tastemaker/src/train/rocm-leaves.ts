@@ -3,7 +3,7 @@ import { latentToImage } from "@tastemaker/diffusion";
 import { type HostData, type InputSpec, type Program, type Shape, type Tensor, UsageError, gradients, input, sum, unknownNameError } from "@tastemaker/tensor";
 
 import type { AdapterPairs, NextPoint, TunedDenoiser, WeightedReward } from "../objectives/rocm.ts";
-import type { RewardTerm, RocmStepInputs, RocmStepOptions } from "./rocm-step.ts";
+import type { RewardTerm, RocmStepInputs, RocmStepOptions } from "./rocm-step-types.ts";
 
 /** The values that the programs of a step are fed with, as leaves. All programs of one step share them. */
 export interface RocmLeaves {

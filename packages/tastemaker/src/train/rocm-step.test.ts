@@ -5,8 +5,7 @@ import { afterAll, describe, expect, it } from "vitest";
 
 import { DIVERGENCES, type DivergenceSettings } from "../objectives/divergence.ts";
 import { noiseOf, tinyModel } from "../testing/tiny-model.ts";
-import { compileRocmStep } from "./compile-rocm-step.ts";
-import type { AdapterValues, RewardTerm, RocmStep, RocmStepInputs, RocmStepOptions } from "./rocm-step.ts";
+import { type AdapterValues, compileRocmStep, type RewardTerm, type RocmStep, type RocmStepInputs, type RocmStepOptions } from "./rocm-step.ts";
 
 const reference = referenceBackend(() => new Float64Array());
 const runtime = onnxBackend(ort, { threads: 1 });

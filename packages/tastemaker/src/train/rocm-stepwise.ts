@@ -3,7 +3,7 @@ import { type Backend, type Executable, type HostData, type HostTensor, type Pro
 
 import { nextState, policyAndReference, policyDenoised, rocmLoss, transitionDivergence } from "../objectives/rocm.ts";
 import { type RocmLeaves, checkLength, fedPoint, feedsOf, fixedFeeds, rocmLeaves, rowOf, scoreSample } from "./rocm-leaves.ts";
-import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step.ts";
+import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step-types.ts";
 import { numbersOf } from "./rocm-whole.ts";
 
 /** One step of the trajectory, forwards and backwards. All steps of a kind share them: what depends on the timestep is fed. */

@@ -2,7 +2,7 @@ import { type HostTensor, type Program, type Tensor, concat, gradients, input, p
 
 import { rocmLoss, rocmTrajectory } from "../objectives/rocm.ts";
 import { type RocmLeaves, checkLength, feedsOf, fixedFeeds, rocmLeaves, scoreSample } from "./rocm-leaves.ts";
-import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step.ts";
+import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step-types.ts";
 
 /** Row `index` along `axis`, without the axis. */
 function pick(x: Tensor, axis: number, index: number): Tensor {
