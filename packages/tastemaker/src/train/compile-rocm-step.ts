@@ -1,0 +1,1 @@
+export { compileRocmStep } from "./rocm-step.ts";
