@@ -17,6 +17,8 @@ export interface RewardSetting {
 /** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
 export interface TrainConfig {
   readonly model: string;
+  /** Configurations and tokenizer of a single-file model. */
+  readonly modelConfig?: string | undefined;
   /** `world:train`, `world:held-out`, a path, or the prompts themselves. */
   readonly prompts: string | readonly string[];
   readonly rewards: readonly RewardSetting[];
@@ -156,7 +158,8 @@ const adam = z
 
 /** The schema of ROCM training; `describeConfig` prints it. */
 export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
-  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker) or a folder in the diffusers layout holding a latent consistency model."),
+  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker), a folder in the diffusers layout holding a latent consistency model, or a single .safetensors file (see modelConfig)."),
+  modelConfig: z.string().min(1).optional().describe("Folder in the diffusers layout with the configurations and the tokenizer of a model that is a single file; not needed otherwise."),
   prompts: prompts("world:train", "Prompts to train on"),
   rewards: z.array(reward).min(1).default([{ name: "clip-score", weight: 1 }]).describe("What to raise: the weighted sum of these rewards."),
   lora,

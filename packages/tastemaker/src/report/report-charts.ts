@@ -25,7 +25,10 @@ export function reportCharts(metrics: readonly MetricsLine[]): string {
           name,
           kind: "bars",
           colour: (index % 4) + 1,
-          points: metrics.flatMap(({ iteration, heldOut: found }) => (found?.[name] === undefined ? [] : [{ x: iteration, y: found[name].mean, error: found[name].standardError }])),
+          points: metrics.flatMap(({ iteration, heldOut: found, heldOutBefore: before }) => [
+            ...(before?.[name] === undefined ? [] : [{ x: 0, y: before[name].mean, error: before[name].standardError }]),
+            ...(found?.[name] === undefined ? [] : [{ x: iteration, y: found[name].mean, error: found[name].standardError }]),
+          ]),
         },
       ],
     }),

@@ -50,6 +50,8 @@ export interface MetricsLine {
   readonly gradNorm: number;
   /** Held-out metrics of the tuned model, on evaluation iterations. */
   readonly heldOut?: Readonly<Record<string, HeldOutPoint>>;
+  /** The same of the base model, in the first line. */
+  readonly heldOutBefore?: Readonly<Record<string, HeldOutPoint>>;
 }
 
 /** Everything a report shows. */

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Engine } from "../command-context.ts";
 import { addExamples } from "../help.ts";
 import { realNumber, wholeNumber } from "../parse-option.ts";
@@ -9,6 +9,8 @@ export interface GenerateOptions {
   /** Text file with a prompt per line, in addition to `prompts`. */
   readonly promptsFile?: string;
   readonly model: string;
+  /** Configurations and tokenizer of a model that is a single file. */
+  readonly configs?: string;
   /** A LoRA file, or a run directory whose newest checkpoint is used. */
   readonly adapter?: string;
   readonly adapterScale: number;
@@ -28,7 +30,8 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .description("Make pictures from prompts.")
     .argument("[prompts...]", "prompts")
     .option("--prompts-file <file>", "text file with a prompt per line")
-    .option("--model <name>", "emoji, or a folder in the diffusers layout", "emoji")
+    .option("--model <name>", "emoji, a folder in the diffusers layout, or a single .safetensors file", "emoji")
+    .option("--configs <folder>", "diffusers folder with the configurations of a single-file model")
     .option("--adapter <path>", "LoRA file or run directory")
     .option("--adapter-scale <x>", "strength of the adapter", realNumber(-10, 10), 1)
     .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
@@ -37,7 +40,7 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .option("--guidance <w>", "guidance scale", realNumber(1, 100), 8)
     .option("--seed <n>", "equal seeds give equal pictures", wholeNumber(0), 0)
     .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
-    .option("--provider <name>", "cpu, cuda or webgpu", "cpu")
+    .addOption(new Option("--provider <name>", "where onnxruntime computes").choices(["cpu", "cuda", "webgpu"]).default("cpu"))
     .action((prompts: string[], options: Omit<GenerateOptions, "prompts">, self: Command) => runEngine(self, engine, { ...options, prompts }));
   addExamples(command, ['tastemaker generate "a cat on a blue background" --out cat.png', ["base and tuned, same noise", 'tastemaker generate "a big fox" --adapter runs/first --seed 7 --out fox.png']]);
 }

@@ -1,9 +1,15 @@
 import type { Command } from "commander";
+import { register as registerDemo } from "./demo.ts";
 import { register as registerDistill } from "./distill.ts";
 import { register as registerDoctor } from "./doctor.ts";
+import { register as registerEvaluate } from "./evaluate.ts";
+import { register as registerExport } from "./export.ts";
+import { register as registerGenerate } from "./generate.ts";
 import { register as registerInspect } from "./inspect.ts";
 import { register as registerPretrain } from "./pretrain.ts";
 import { register as registerReport } from "./report.ts";
+import { register as registerResume } from "./resume.ts";
+import { register as registerTrain } from "./train.ts";
 import { register as registerWorld } from "./world.ts";
 
 /**
@@ -12,6 +18,12 @@ import { register as registerWorld } from "./world.ts";
  * `registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain)`.
  */
 export function registerCommands(program: Command): void {
+  registerGenerate(program, async () => (await import("../../generate/generate-command.ts")).runGenerate);
+  registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain);
+  registerResume(program, async () => (await import("../../train/train-command.ts")).runResume);
+  registerEvaluate(program, async () => (await import("../../train/train-command.ts")).runEvaluate);
+  registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
+  registerDemo(program, async () => (await import("../../demo/demo-command.ts")).runDemo);
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
   registerWorld(program, async () => (await import("../../worlds/emoji/world-command.ts")).runWorld);

@@ -1,0 +1,77 @@
+import { dirname, extname, join } from "node:path";
+import { UsageError } from "@tastemaker/tensor";
+import type { CommandContext } from "../cli/command-context.ts";
+import type { GenerateOptions } from "../cli/commands/generate.ts";
+import { Progress } from "../cli/progress.ts";
+import { readPromptFile } from "../data/prompt-lists.ts";
+import { encodePng } from "../images/contact-sheet.ts";
+import { openAdapter } from "../models/adapter.ts";
+import { ImageSampler, pictureNoise } from "../models/image-sampler.ts";
+import { openModel, requireConsistencyModel } from "../models/open-model.ts";
+import { checkPrompt, TextContexts } from "../models/text-contexts.ts";
+import { nodeBackend } from "../platform/runtime.ts";
+import { writeFileAtomic } from "../storage/atomic-file.ts";
+import { ensureFolder } from "../storage/ensure-folder.ts";
+
+/** A short file name that still tells which prompt a picture is of. */
+function fileName(index: number, total: number, prompt: string): string {
+  const words = prompt.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "").slice(0, 60);
+  return `${String(index).padStart(String(total - 1).length, "0")}${words === "" ? "" : `-${words}`}.png`;
+}
+
+/** Where the pictures go: one file, or a folder with one file each. */
+function outputPaths(out: string, prompts: readonly string[]): string[] {
+  const isFile = extname(out).toLowerCase() === ".png";
+  if (prompts.length === 1) return [isFile ? out : join(out, fileName(0, 1, prompts[0]!))];
+  const folder = isFile ? join(dirname(out), out.slice(dirname(out).length).replace(/^[\\/]/, "").slice(0, -4)) : out;
+  return prompts.map((prompt, index) => join(folder, fileName(index, prompts.length, prompt)));
+}
+
+/**
+ * `tastemaker generate`: picture k of a prompt has the noise (seed, place in the list), so the same command with an adapter shows what
+ * the adapter changed.
+ */
+export async function runGenerate(options: GenerateOptions, { output, signal }: CommandContext): Promise<void> {
+  const given = [...options.prompts, ...(options.promptsFile === undefined ? [] : await readPromptFile(options.promptsFile))];
+  if (given.length === 0) throw new UsageError("prompts-missing", "generate: expected at least one prompt, got none", 'for example: tastemaker generate "a cat on a blue background"');
+  for (const prompt of given) checkPrompt(prompt);
+  const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
+  const backend = nodeBackend({ threads: options.threads, provider: options.provider });
+  const model = requireConsistencyModel(await openModel(options.model, options.configs === undefined ? {} : { configs: options.configs }));
+  const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model);
+  const contexts = new TextContexts(model, backend, (text) => output.note(`warning: ${text}`));
+  if (model.unet.timeCondProjDim === undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
+
+  const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(4, prompts.length);
+  const settings = { steps: options.steps, timesteps: "linspace" as const, guidanceScale: options.guidance };
+  const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(adapter === undefined ? {} : { layout: adapter.layout }) }, backend);
+  const paths = outputPaths(options.out, prompts);
+  const written: { prompt: string; file: string }[] = [];
+  const progress = new Progress({ label: "pictures", total: prompts.length });
+  try {
+    for (let start = 0; start < prompts.length && !signal.aborted; start += batchSize) {
+      const part = prompts.slice(start, start + batchSize);
+      const requests = [];
+      for (const [offset, prompt] of part.entries()) {
+        requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed: options.seed, stream: "generate", index: start + offset }, model.latentShape, options.steps) });
+      }
+      const pictures = await sampler.sample(requests, adapter && { parameters: adapter.parameters, strength: options.adapterScale });
+      for (const [offset, picture] of pictures.entries()) {
+        const file = paths[start + offset]!;
+        const bad = picture.findIndex((value) => !Number.isFinite(value));
+        if (bad >= 0) throw new UsageError("not-finite", `generate: expected finite numbers, got ${picture[bad]} in the picture of "${part[offset]}"`, "lower --adapter-scale, or use another model");
+        await ensureFolder(dirname(file));
+        await writeFileAtomic(file, await encodePng(picture, model.imageSize));
+        written.push({ prompt: part[offset]!, file });
+      }
+      if (prompts.length > 1) progress.update(written.length);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  } finally {
+    progress.finish();
+    await sampler.dispose();
+    await contexts.dispose();
+  }
+  for (const { file } of written) output.print(file);
+  output.result({ pictures: written, adapter: adapter?.path ?? null, model: model.path });
+}

@@ -1,0 +1,60 @@
+import { InternalError, UsageError } from "@tastemaker/tensor";
+import type { RocmStepResult } from "./rocm-step.ts";
+
+function findBad(values: ArrayLike<number>): number | undefined {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return i;
+  return undefined;
+}
+
+/**
+ * Looks through a step's results from the pictures to the gradients.
+ * @throws UsageError `not-finite` naming the first tensor that holds NaN or an infinity, and the prompt where it is known
+ */
+export function checkStep(result: RocmStepResult, iteration: number, prompts: readonly string[]): void {
+  const rows: [name: string, values: ArrayLike<number>][] = [
+    ...result.x.map(({ data }, step): [string, ArrayLike<number>] => [`latent x_${step}`, data]),
+    ["picture", result.images.data],
+    ...Object.entries(result.rewards).map(([name, values]): [string, ArrayLike<number>] => [`reward ${name}`, values]),
+    ["divergence", result.divergenceTotal],
+    ["loss", [result.loss]],
+    ...[...result.gradients].map(([name, values]): [string, ArrayLike<number>] => [`gradient ${name}`, values]),
+  ];
+  for (const [name, values] of rows) {
+    const bad = findBad(values);
+    if (bad === undefined) continue;
+    const hasRows = !name.startsWith("gradient") && name !== "loss";
+    const prompt = hasRows ? `, prompt "${prompts[Math.floor((bad * prompts.length) / values.length)]}"` : "";
+    throw new UsageError(
+      "not-finite",
+      `training: expected finite numbers, got ${values[bad]} in ${name} (at iteration ${iteration + 1}${prompt})`,
+      "start again with a lower --learning-rate or a larger --beta",
+    );
+  }
+}
+
+/** Iterations in a row without any gradient after which a run is stopped. */
+const patience = 5;
+
+/**
+ * Counts iterations whose gradient is exactly zero.
+ * @throws UsageError `zero-gradient` at the first iteration, or after five in a row
+ */
+export function checkGradient(norm: number, before: number, iteration: number): number {
+  if (norm > 0) return 0;
+  if (iteration > 0 && before + 1 < patience) return before + 1;
+  throw new UsageError(
+    "zero-gradient",
+    `training: expected a gradient, got exactly zero for every adapter matrix (at iteration ${iteration + 1})`,
+    "the reward does not depend on the picture here (its weight is 0, or all pixels are clamped to black or white); use another reward or base model",
+  );
+}
+
+/**
+ * Before the first update the tuned model is the base model, so every divergence is 0 up to rounding.
+ * @param typical Divergence of a visibly changed model, the yardstick.
+ * @throws InternalError otherwise
+ */
+export function checkDivergenceIsZero(divergence: number, typical: number): void {
+  if (Math.abs(divergence) <= 1e-4 * typical) return;
+  throw new InternalError(`training: expected divergence 0 before the first update, got ${divergence}`);
+}

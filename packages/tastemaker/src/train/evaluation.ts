@@ -1,0 +1,127 @@
+import { type Backend, UsageError } from "@tastemaker/tensor";
+import { contactSheet, encodePng } from "../images/contact-sheet.ts";
+import type { AdapterLayout } from "../models/adapter.ts";
+import { ImageSampler, pictureNoise, type SamplerSettings } from "../models/image-sampler.ts";
+import type { OpenedModel } from "../models/open-model.ts";
+import type { TextContexts } from "../models/text-contexts.ts";
+import type { EvaluationRecord, HeldOutPoint, PairedMetric } from "../report/report-data.ts";
+import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
+import type { Metric } from "../rewards/reward.ts";
+import type { RunDirectory } from "../storage/run-directory.ts";
+import type { ParameterSet } from "./adamw.ts";
+
+/** Pictures of one model on the held-out prompts, and what every metric says of them. */
+export interface Scored {
+  readonly images: readonly Float32Array[];
+  readonly scores: Readonly<Record<string, readonly number[]>>;
+}
+
+export interface EvaluatorOptions {
+  readonly model: OpenedModel;
+  readonly layout: AdapterLayout;
+  readonly settings: SamplerSettings;
+  readonly prompts: readonly string[];
+  readonly promptsSha256: string;
+  readonly seed: number;
+  readonly metrics: readonly Metric[];
+  /** Names of the metrics that training optimises. */
+  readonly trained: readonly string[];
+  readonly contexts: TextContexts;
+  readonly backend: Backend;
+}
+
+/** Pictures per contact sheet, and pairs in the report's gallery. */
+const shown = 16;
+
+/**
+ * Compares base and tuned model on the same prompts and the same noise (stream `evaluation`, addressed by the prompt's place in the list), with the
+ * same compiled program: only the adapter's strength differs.
+ */
+export class Evaluator {
+  readonly #options: EvaluatorOptions;
+  #sampler: ImageSampler | undefined;
+  #base: Scored | undefined;
+
+  constructor(options: EvaluatorOptions) {
+    this.#options = options;
+  }
+
+  /** The base model; computed once. `adapter` is not used beyond its shapes. */
+  async base(adapter: ParameterSet): Promise<Scored> {
+    this.#base ??= await this.#score(adapter, 0);
+    return this.#base;
+  }
+
+  /** The tuned model. */
+  async tuned(adapter: ParameterSet): Promise<Scored> {
+    return this.#score(adapter, 1);
+  }
+
+  /** Writes `evaluation.json` and the pictures it names into the run. Returns warnings in words. */
+  async write(run: RunDirectory, adapter: ParameterSet): Promise<{ readonly record: EvaluationRecord; readonly warnings: readonly string[] }> {
+    const { prompts, promptsSha256, seed, metrics: all, trained, model } = this.#options;
+    const base = await this.base(adapter);
+    const tuned = await this.tuned(adapter);
+    const metrics: Record<string, PairedMetric> = {};
+    for (const { name, unit, higherIsBetter = true } of all) {
+      metrics[name] = { base: base.scores[name]!, tuned: tuned.scores[name]!, unit, higherIsBetter, isTrained: trained.includes(name) };
+    }
+    const images: { prompt: string; base: string; tuned: string }[] = [];
+    for (const [index, prompt] of prompts.slice(0, shown).entries()) {
+      const names = { base: `samples/base/${pad(index)}.png`, tuned: `samples/tuned/${pad(index)}.png` };
+      await run.writeFile(names.base, await encodePng(base.images[index]!, model.imageSize));
+      await run.writeFile(names.tuned, await encodePng(tuned.images[index]!, model.imageSize));
+      images.push({ prompt, ...names });
+    }
+    const record: EvaluationRecord = { format: 1, prompts, promptsSha256, seed, metrics, images };
+    await run.writeFile("evaluation.json", `${JSON.stringify(record, undefined, 1)}\n`);
+    const isSame = base.images.every((image, index) => image.every((value, i) => value === tuned.images[index]![i]));
+    const warnings = isSame ? ["the adapter does not change a single picture: train longer, or with a higher --learning-rate or a lower --beta"] : [];
+    return { record, warnings };
+  }
+
+  /** A sheet of the first pictures as PNG. */
+  async sheet(scored: Scored): Promise<Uint8Array> {
+    const { imageSize } = this.#options.model;
+    const size = 3 * imageSize * imageSize;
+    const count = Math.min(shown, scored.images.length);
+    const all = new Float32Array(count * size);
+    for (let i = 0; i < count; i++) all.set(scored.images[i]!, i * size);
+    return contactSheet(all, imageSize, Math.min(4, count), imageSize < 200 ? 2 : 1);
+  }
+
+  async dispose(): Promise<void> {
+    await this.#sampler?.dispose();
+    this.#sampler = undefined;
+    for (const metric of this.#options.metrics) await metric.dispose();
+  }
+
+  async #score(adapter: ParameterSet, strength: number): Promise<Scored> {
+    const { model, layout, settings, prompts, seed, contexts, metrics, backend } = this.#options;
+    // Small pictures gain from company; large ones would only cost memory.
+    const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(8, prompts.length);
+    this.#sampler ??= await ImageSampler.open(model, { settings, layout, batchSize, contextShape: contexts.shape }, backend);
+    const requests = [];
+    for (const [index, prompt] of prompts.entries()) {
+      requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream: "evaluation", index }, model.latentShape, settings.steps) });
+    }
+    const images = await this.#sampler.sample(requests, { parameters: adapter, strength });
+    const scores: Record<string, number[]> = {};
+    for (const metric of metrics) {
+      const values = await metric.score(images, prompts);
+      const bad = values.findIndex((value) => !Number.isFinite(value));
+      if (bad >= 0) throw new UsageError("not-finite", `evaluation: expected finite numbers, got ${values[bad]} (at metric ${metric.name}, prompt "${prompts[bad]}")`, "the model or the adapter has diverged; lower the learning rate");
+      scores[metric.name] = values;
+    }
+    return { images, scores };
+  }
+}
+
+/** Mean and standard error of every metric. */
+export function heldOutPoints({ scores }: Scored): Record<string, HeldOutPoint> {
+  return Object.fromEntries(Object.entries(scores).map(([name, values]) => [name, { mean: meanOf(values), standardError: values.length > 1 ? standardErrorOf(values) : 0 }]));
+}
+
+function pad(index: number): string {
+  return String(index).padStart(3, "0");
+}

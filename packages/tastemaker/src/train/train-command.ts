@@ -1,0 +1,171 @@
+import { existsSync } from "node:fs";
+import { join, relative } from "node:path";
+import { UsageError } from "@tastemaker/tensor";
+import type { CommandContext } from "../cli/command-context.ts";
+import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
+import type { ResumeOptions } from "../cli/commands/resume.ts";
+import { Progress } from "../cli/progress.ts";
+import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
+import type { EvaluationRecord } from "../report/report-data.ts";
+import { comparePairs } from "../report/paired-statistics.ts";
+import { writeReport } from "../report/write-report.ts";
+import { wallClock } from "../storage/clock.ts";
+import { describeEnvironment } from "../storage/environment.ts";
+import { readRunRecord, RunDirectory } from "../storage/run-directory.ts";
+import { initialBeta } from "./beta-controller.ts";
+import { checkInputs } from "./run-inputs.ts";
+import { explainStop, runTraining } from "./train-loop.ts";
+import { absolutePaths, openSession, type TrainSession } from "./train-session.ts";
+import { initialState, loadState, resultOf, type TrainState } from "./train-state.ts";
+
+/** `runs/<date>-<model>`, with a number behind it when that is taken. */
+function chooseFolder(config: TrainConfig): string {
+  const model = config.model.split(/[\\/]/).filter((part) => part !== "").at(-1) ?? "model";
+  const first = join("runs", `${wallClock().toISOString().slice(0, 10)}-${model.replaceAll(/[^\w.-]+/g, "-")}`);
+  for (let number = 1; ; number++) {
+    const path = number === 1 ? first : `${first}-${number}`;
+    if (!existsSync(path)) return path;
+  }
+}
+
+/** A comparison in one line, e.g. `clip-score 0.712 → 0.845 (+0.133 ± 0.009, 14.8 standard errors)`. */
+export function describeMetric(name: string, { base, tuned }: EvaluationRecord["metrics"][string]): string {
+  const pairs = comparePairs(base, tuned);
+  const errors = pairs.difference / pairs.differenceError;
+  const clear = Number.isFinite(errors) ? ` ± ${pairs.differenceError.toPrecision(2)}, ${Math.abs(errors).toFixed(1)} standard errors` : "";
+  return `${name} ${pairs.base.toFixed(4)} → ${pairs.tuned.toFixed(4)} (${pairs.difference < 0 ? "−" : "+"}${Math.abs(pairs.difference).toFixed(4)}${clear})`;
+}
+
+function shownPath(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short.startsWith("..") || short === "" ? path : short;
+}
+
+/** A command's context, with a time limit after which a run is evaluated as far as it got. */
+export interface TrainContext extends CommandContext {
+  readonly timeOver?: AbortSignal;
+}
+
+/** Trains from the state's iteration to the end, then compares and writes the report. */
+async function trainToEnd(session: TrainSession, config: TrainConfig, state: TrainState, run: RunDirectory, context: TrainContext): Promise<void> {
+  const { output, signal, timeOver } = context;
+  const root = shownPath(run.paths.root);
+  const progress = new Progress({ label: "training", total: config.iterations, initial: state.iteration });
+  let isFinished = true;
+  try {
+    if (state.iteration < config.iterations) {
+      const parts = await session.compile();
+      isFinished = await runTraining(parts, state, run, {
+        signal: timeOver === undefined ? signal : AbortSignal.any([signal, timeOver]),
+        onIteration: ({ iteration, reward, divergence, beta }) => progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`),
+      });
+    }
+  } catch (error) {
+    throw explainStop(error, run);
+  } finally {
+    progress.finish();
+  }
+  if (!isFinished && !signal.aborted) output.note(`the time is over after ${state.iteration} of ${config.iterations} iterations; \`tastemaker resume ${root}\` does the rest`);
+  if (!isFinished && signal.aborted) {
+    output.print(`stopped after iteration ${state.iteration} of ${config.iterations}; everything is saved. Go on with: tastemaker resume ${root}`);
+    output.result({ finished: false, run: run.paths.root, iterations: state.iteration });
+    return;
+  }
+  await finish(session, state, run, context);
+}
+
+async function finish(session: TrainSession, state: TrainState, run: RunDirectory, { output }: CommandContext): Promise<void> {
+  output.note("comparing the base and the tuned model on held-out prompts");
+  const { record, warnings } = await session.evaluator.write(run, resultOf(state));
+  for (const warning of warnings) output.note(`warning: ${warning}`);
+  const report = await writeReport(run.paths.root);
+  for (const [name, metric] of Object.entries(record.metrics)) output.print(describeMetric(name, metric));
+  output.print(`report: ${shownPath(report)}`);
+  output.print(`adapter: ${shownPath(run.latest!.path)}`);
+  output.result({
+    finished: true,
+    run: run.paths.root,
+    iterations: state.iteration,
+    report,
+    adapter: run.latest!.path,
+    metrics: Object.fromEntries(Object.entries(record.metrics).map(([name, { base, tuned }]) => [name, comparePairs(base, tuned)])),
+  });
+}
+
+/** `tastemaker train`. */
+export async function runTrain(given: TrainConfig, context: TrainContext): Promise<void> {
+  const config = absolutePaths(given);
+  const { output } = context;
+  const warn = (text: string): void => output.note(`warning: ${text}`);
+  const out = config.out ?? chooseFolder(config);
+  // Before minutes are spent on a folder that cannot be used.
+  const session = await openSession(config, warn);
+  try {
+    const { out: _out, ...settings } = config;
+    const run = await RunDirectory.create(out, {
+      kind: "train",
+      createdAt: wallClock().toISOString(),
+      config: settings,
+      environment: await describeEnvironment(config.threads),
+      inputs: session.inputs,
+    });
+    output.note(`run directory: ${shownPath(run.paths.root)}`);
+    try {
+      await trainToEnd(session, config, newState(session, config), run, context);
+    } finally {
+      await run.close();
+    }
+  } finally {
+    await session.dispose();
+  }
+}
+
+function newState(session: TrainSession, config: TrainConfig): TrainState {
+  return initialState(session.layout, { seed: config.seed, ema: config.ema, beta: initialBeta(config.beta, config.iterations) });
+}
+
+async function readTrainConfig(root: string): Promise<TrainConfig> {
+  const record = await readRunRecord(root);
+  if (record.kind !== "train") throw new UsageError("run-kind", `run directory: expected a training run, got one of \`tastemaker ${record.kind}\` (at ${root})`, "give the folder that `tastemaker train` printed; pretraining continues with its own command");
+  const parsed = trainConfigSchema.safeParse(record.config);
+  if (parsed.success) return parsed.data;
+  throw new UsageError("run-damaged", `run directory: expected a training configuration, got ${parsed.error.issues[0]?.message} (at ${join(root, "run.json")}, setting ${parsed.error.issues[0]?.path.join(".")})`, "run.json was edited or written by another version");
+}
+
+/** Opens a run of `tastemaker train` and its state at the newest checkpoint. */
+async function withRun(root: string, context: CommandContext, use: (parts: { session: TrainSession; config: TrainConfig; state: TrainState; run: RunDirectory }) => Promise<void>): Promise<void> {
+  const { output } = context;
+  const warn = (text: string): void => output.note(`warning: ${text}`);
+  const config = await readTrainConfig(root);
+  const run = await RunDirectory.open(root);
+  try {
+    for (const warning of run.warnings) warn(warning);
+    const session = await openSession(config, warn);
+    try {
+      checkInputs(run.record.inputs, session.inputs);
+      const state = newState(session, config);
+      if (run.latest !== undefined) await loadState(state, run.latest.path);
+      await use({ session, config, state, run });
+    } finally {
+      await session.dispose();
+    }
+  } finally {
+    await run.close();
+  }
+}
+
+/** `tastemaker resume RUN`. */
+export async function runResume({ run: root }: ResumeOptions, context: CommandContext): Promise<void> {
+  await withRun(root, context, async ({ session, config, state, run }) => {
+    context.output.note(`continuing ${shownPath(run.paths.root)} after iteration ${state.iteration} of ${config.iterations}`);
+    await trainToEnd(session, config, state, run, context);
+  });
+}
+
+/** `tastemaker evaluate RUN`: compares base and tuned model again, at the newest checkpoint. */
+export async function runEvaluate({ run: root }: EvaluateOptions, context: CommandContext): Promise<void> {
+  await withRun(root, context, async ({ session, state, run }) => {
+    if (run.latest === undefined) throw new UsageError("run-empty", `run directory: expected a checkpoint, got none (at ${root})`, "`tastemaker resume` continues the run");
+    await finish(session, state, run, context);
+  });
+}

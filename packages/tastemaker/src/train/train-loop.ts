@@ -1,0 +1,156 @@
+import { type HostData, UsageError } from "@tastemaker/tensor";
+import type { TrainConfig } from "../config/train-config.ts";
+import type { AdapterLayout } from "../models/adapter.ts";
+import { stackNoise } from "../models/image-sampler.ts";
+import type { TextContexts } from "../models/text-contexts.ts";
+import type { MetricsLine } from "../report/report-data.ts";
+import type { Reward } from "../rewards/reward.ts";
+import { monotonicMs } from "../storage/clock.ts";
+import type { RunDirectory } from "../storage/run-directory.ts";
+import { type ParameterSet, updateAdamW, updateAverage } from "./adamw.ts";
+import { divergenceNoise, planSamples, type Sample } from "./batch-plan.ts";
+import { betaAt, updateBeta } from "./beta-controller.ts";
+import { checkDivergenceIsZero, checkGradient, checkStep } from "./checks.ts";
+import { type Evaluator, heldOutPoints } from "./evaluation.ts";
+import type { RocmStep, RocmStepResult } from "./rocm-step.ts";
+import { resultOf, saveState, type TrainState } from "./train-state.ts";
+
+/** What the loop works with; nothing here changes while it runs. */
+export interface TrainParts {
+  readonly config: TrainConfig;
+  readonly step: RocmStep;
+  readonly rewards: readonly { readonly reward: Reward; readonly weight: number }[];
+  readonly prompts: readonly string[];
+  readonly contexts: TextContexts;
+  /** Guidance embedding `[B, K]`, where the model takes one. */
+  readonly cond: HostData | undefined;
+  readonly latentShape: readonly number[];
+  readonly layout: AdapterLayout;
+  /** ΣD of a visibly changed model, for the controller of beta. */
+  readonly typicalDivergence: number;
+  readonly evaluator: Evaluator;
+}
+
+/** The numbers of one iteration: means over its samples. */
+export interface IterationResult {
+  readonly gradients: ParameterSet;
+  readonly loss: number;
+  readonly rewards: Readonly<Record<string, number>>;
+  /** Weighted sum. */
+  readonly reward: number;
+  /** Mean of |weighted sum| over the samples. */
+  readonly magnitude: number;
+  readonly divergence: number;
+}
+
+async function runBatch(parts: TrainParts, samples: readonly Sample[], adapter: ParameterSet, beta: number): Promise<RocmStepResult> {
+  const { config, step, rewards, contexts, cond, latentShape } = parts;
+  const prompts = samples.map(({ prompt }) => prompt);
+  const rewardInputs: Record<string, Readonly<Record<string, HostData>>> = {};
+  for (const { reward } of rewards) rewardInputs[reward.name] = await reward.inputsFor(prompts);
+  const options = { seed: config.seed, latentShape, steps: config.steps };
+  return step.run({
+    adapter,
+    context: await contexts.batch(prompts),
+    cond,
+    ...stackNoise(samples.map(({ noise }) => noise)),
+    rewardInputs,
+    beta,
+    ...(config.divergence.kind === "js-sampled" ? { divergenceNoise: divergenceNoise(samples, config.divergence.samples, options) } : {}),
+  });
+}
+
+/**
+ * One iteration (counted from 0): a pure function of the configuration, the adapter, beta and the iteration. Samples are addressed by their place in
+ * the whole run, so batch 1 × accumulation 4 sees what 4 × 1 sees.
+ * @throws UsageError `not-finite` naming the tensor
+ */
+export async function computeIteration(parts: TrainParts, adapter: ParameterSet, iteration: number, beta: number): Promise<IterationResult> {
+  const { config, rewards, prompts, latentShape } = parts;
+  const { batchSize, accumulation, seed, steps } = config;
+  const count = batchSize * accumulation;
+  const samples = planSamples(prompts, iteration * count, count, { seed, latentShape, steps });
+  const sums = new Map<string, Float64Array>();
+  const rewardSums: Record<string, number> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, 0]));
+  let [loss, divergence, magnitude] = [0, 0, 0];
+  for (let start = 0; start < count; start += batchSize) {
+    const part = samples.slice(start, start + batchSize);
+    const result = await runBatch(parts, part, adapter, beta);
+    checkStep(result, iteration, part.map(({ prompt }) => prompt));
+    loss += result.loss / accumulation;
+    for (let row = 0; row < batchSize; row++) {
+      divergence += result.divergenceTotal[row]! / count;
+      let total = 0;
+      for (const { reward, weight } of rewards) {
+        const value = result.rewards[reward.name]![row]!;
+        rewardSums[reward.name]! += value / count;
+        total += weight * value;
+      }
+      magnitude += Math.abs(total) / count;
+    }
+    for (const [name, gradient] of result.gradients) {
+      const sum = sums.get(name) ?? new Float64Array(gradient.length);
+      for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]! / accumulation;
+      sums.set(name, sum);
+    }
+  }
+  const gradients = new Map([...sums].map(([name, sum]) => [name, Float32Array.from(sum)]));
+  const reward = rewards.reduce((total, entry) => total + entry.weight * rewardSums[entry.reward.name]!, 0);
+  return { gradients, loss, rewards: rewardSums, reward, magnitude, divergence };
+}
+
+export interface TrainHooks {
+  /** Aborted: finish the iteration, save, return. */
+  readonly signal: AbortSignal;
+  /** Called after every iteration with its line. */
+  onIteration(line: MetricsLine): void;
+}
+
+/** Trains the adapter until the configured iterations are done (true) or the signal stops it (false); either way the state is saved. */
+export async function runTraining(parts: TrainParts, state: TrainState, run: RunDirectory, hooks: TrainHooks): Promise<boolean> {
+  const { config, evaluator, rewards } = parts;
+  const { iterations, learningRate, weightDecay, maxGradNorm, adam, ema, evaluation, checkpoint } = config;
+  while (state.iteration < iterations) {
+    const startedAt = monotonicMs();
+    const { iteration } = state;
+    const beta = betaAt(config.beta, state.beta.beta, iteration, iterations);
+    const result = await computeIteration(parts, state.parameters, iteration, beta);
+    if (iteration === 0) checkDivergenceIsZero(result.divergence, parts.typicalDivergence);
+    const gradNorm = updateAdamW(state.parameters, result.gradients, state.optimizer, learningRate, { ...adam, weightDecay, maxGradNorm });
+    state.zeroGradients = checkGradient(gradNorm, state.zeroGradients, iteration);
+    if (state.average) updateAverage(state.average, state.parameters, ema);
+    state.beta = updateBeta(config.beta, state.beta, result.magnitude, result.divergence, parts.typicalDivergence);
+    state.iteration = iteration + 1;
+    const done = state.iteration;
+
+    let line: MetricsLine = { iteration: done, reward: result.reward, rewards: result.rewards, divergence: result.divergence, beta, loss: result.loss, gradNorm };
+    let score: number | undefined;
+    if (evaluation.every > 0 && (done % evaluation.every === 0 || done === iterations)) {
+      const scored = await evaluator.tuned(resultOf(state));
+      const heldOut = heldOutPoints(scored);
+      score = rewards.reduce((total, { reward, weight }) => total + weight * heldOut[reward.name]!.mean, 0);
+      line = { ...line, heldOut };
+      await run.writeFile(`samples/iteration-${String(done).padStart(6, "0")}.png`, await evaluator.sheet(scored));
+    }
+    if (iteration === 0 && evaluation.every > 0) line = { ...line, heldOutBefore: heldOutPoints(await evaluator.base(state.parameters)) };
+    await run.appendMetrics(line);
+    await run.appendTimings({ iteration: done, seconds: (monotonicMs() - startedAt) / 1000, memoryBytes: process.memoryUsage.rss() });
+    hooks.onIteration(line);
+
+    const isStopping = hooks.signal.aborted && done < iterations;
+    if (done % checkpoint.every === 0 || done === iterations || isStopping || score !== undefined) {
+      await run.checkpoint(done, (folder) => saveState(state, parts.layout, folder), { keep: checkpoint.keep, ...(score === undefined ? {} : { score }) });
+    }
+    if (isStopping) return false;
+    // onnxruntime's run() blocks its thread: let signals in between iterations.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return true;
+}
+
+/** Says where to go on from after an error that no retry cures. */
+export function explainStop(error: unknown, run: RunDirectory): unknown {
+  if (!(error instanceof UsageError) || error.code !== "not-finite") return error;
+  const kept = run.latest === undefined ? "there is no checkpoint yet" : `the last good checkpoint stays: ${run.latest.path}`;
+  return new UsageError(error.code, `${error.message}; ${kept}`);
+}

@@ -1,0 +1,135 @@
+import { resolve } from "node:path";
+import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
+import { type Backend, UsageError, weight } from "@tastemaker/tensor";
+import type { TrainConfig } from "../config/train-config.ts";
+import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
+import { adapterLayout } from "../models/adapter.ts";
+import { worldName } from "../models/emoji-world.ts";
+import { openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
+import { TextContexts } from "../models/text-contexts.ts";
+import { nodeBackend } from "../platform/runtime.ts";
+import { openOtherRewards, openReward } from "../rewards/open-reward.ts";
+import type { Reward } from "../rewards/reward.ts";
+import { rewardMetric } from "../rewards/reward-metric.ts";
+import { openWorldMetrics } from "../rewards/world-metrics.ts";
+import type { RunRecord } from "../storage/run-directory.ts";
+import { typicalDivergence } from "./beta-controller.ts";
+import { compileRocmStep } from "./compile-rocm-step.ts";
+import { Evaluator } from "./evaluation.ts";
+import { hashInputs } from "./run-inputs.ts";
+import type { TrainParts } from "./train-loop.ts";
+
+/** Everything a training run reads, opened and checked; the training step itself is compiled by `compile`. */
+export interface TrainSession {
+  readonly model: OpenedModel;
+  readonly inputs: RunRecord["inputs"];
+  readonly heldOut: PromptList;
+  readonly evaluator: Evaluator;
+  readonly layout: TrainParts["layout"];
+  readonly typicalDivergence: number;
+  /** Compiles the gradient programs; needed for training, not for evaluation. */
+  compile(): Promise<TrainParts>;
+  dispose(): Promise<void>;
+}
+
+/** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
+export function absolutePaths(config: TrainConfig): TrainConfig {
+  const prompts = (setting: TrainConfig["prompts"]): TrainConfig["prompts"] => (typeof setting === "string" && !setting.startsWith("world:") ? resolve(setting) : setting);
+  return {
+    ...config,
+    model: config.model === worldName ? worldName : resolve(config.model),
+    ...(config.modelConfig === undefined ? {} : { modelConfig: resolve(config.modelConfig) }),
+    prompts: prompts(config.prompts),
+    rewards: config.rewards.map((reward) => (reward.path === undefined ? reward : { ...reward, path: resolve(reward.path) })),
+    evaluation: { ...config.evaluation, prompts: prompts(config.evaluation.prompts) },
+  };
+}
+
+/** Opens the rewards of a configuration. @throws UsageError `reward-twice` */
+async function openRewards(config: TrainConfig, backend: Backend): Promise<{ reward: Reward; weight: number }[]> {
+  const opened: { reward: Reward; weight: number }[] = [];
+  for (const setting of config.rewards) {
+    if (opened.some(({ reward }) => reward.name === setting.name)) {
+      throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
+    }
+    opened.push({ reward: await openReward(setting, backend), weight: setting.weight });
+  }
+  return opened;
+}
+
+/**
+ * Opens model, rewards and prompts of a configuration.
+ * @throws UsageError for anything that is missing, misshapen or does not fit together
+ */
+export async function openSession(config: TrainConfig, warn: (text: string) => void): Promise<TrainSession> {
+  const backend = nodeBackend({ threads: config.threads, provider: config.provider });
+  const model = requireConsistencyModel(await openModel(config.model, config.modelConfig === undefined ? {} : { configs: config.modelConfig }));
+  const prompts = await resolvePrompts(config.prompts);
+  const heldOut = await resolvePrompts(config.evaluation.prompts, config.evaluation.count);
+  const shared = prompts.prompts.filter((prompt) => heldOut.prompts.includes(prompt));
+  if (shared.length > 0) warn(`${shared.length} of the ${heldOut.prompts.length} evaluation prompts are also trained on, so the evaluation is not held out`);
+  const layout = adapterLayout(model, config.lora);
+  const rewards = await openRewards(config, backend);
+  const others = await openOtherRewards(config.model, config.rewards.map(({ name }) => name), backend);
+  const contexts = new TextContexts(model, backend, warn);
+  const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
+  const metrics = [...rewards.map(({ reward }) => reward), ...others].map((reward) => rewardMetric(reward, model.imageSize, backend));
+  if (config.model === worldName) metrics.push(...(await openWorldMetrics(backend)));
+  const evaluator = new Evaluator({
+    model,
+    layout,
+    settings,
+    prompts: heldOut.prompts,
+    promptsSha256: heldOut.sha256,
+    seed: config.seed,
+    metrics,
+    trained: rewards.map(({ reward }) => reward.name),
+    contexts,
+    backend,
+  });
+  const typical = typicalDivergence(config, model.latentShape.reduce((product, size) => product * size, 1));
+  const inputs = await hashInputs(model, rewards.map(({ reward }) => reward), { prompts, "held-out prompts": heldOut });
+  let compiled: TrainParts["step"] | undefined;
+  return {
+    model,
+    inputs,
+    heldOut,
+    evaluator,
+    layout,
+    typicalDivergence: typical,
+    compile: async () => {
+      const { batchSize, checkpointing, lora, divergence, backpropSteps } = config;
+      const { parts, unet, vae, latentShape } = model;
+      const step = await compileRocmStep({
+        model: {
+          unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
+          vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
+        },
+        rewards: rewards.map(({ reward, weight: factor }) => reward.term(factor, batchSize)),
+        settings: {
+          schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
+          lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
+          divergence,
+          backpropSteps,
+          latentSize: [latentShape[1], latentShape[2]],
+          contextLength: contexts.shape[0],
+        },
+        batchSize,
+        backend,
+        checkpointing,
+      });
+      compiled = step;
+      const width = unet.timeCondProjDim;
+      const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
+      const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
+      return { config, step, rewards, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator };
+    },
+    dispose: async () => {
+      await compiled?.dispose();
+      await evaluator.dispose();
+      await contexts.dispose();
+      for (const { reward } of rewards) await reward.dispose();
+      for (const reward of others) await reward.dispose();
+    },
+  };
+}
