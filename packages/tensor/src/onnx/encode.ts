@@ -1,6 +1,7 @@
 import { InternalError } from "../errors.ts";
 import { constantOperator, inputOperator, weightOperator } from "../ops/leaves.ts";
 import { inlineSegments } from "../ops/segment.ts";
+import { reshapeOperator } from "../ops/shaping.ts";
 import { nodesOf, type Program } from "../program.ts";
 import type { Shape } from "../shape.ts";
 import { simplify } from "../simplify.ts";
@@ -107,29 +108,41 @@ class GraphBuilder implements OnnxEmitter {
   }
 }
 
-function emitNodes(builder: GraphBuilder, nodes: readonly Node[], inputNames: ReadonlyMap<Tensor, string>): Map<Tensor, string> {
+const isWeight = (tensor: Tensor): boolean => tensor.node.operator.name === weightOperator.name;
+
+/**
+ * A weight, or another view of a half-precision one. These are emitted anew for each user: one shared widened copy would stay in memory from
+ * its first use (forward) to its last (backward).
+ */
+function isEmittedPerUse({ node }: Tensor): boolean {
+  if (node.operator.name === weightOperator.name) return true;
+  if (node.operator.name !== reshapeOperator.name) return false;
+  const [operand] = node.inputs as readonly [Tensor];
+  return isEmittedPerUse(operand) && (!isWeight(operand) || (operand.node.attributes["source"] as WeightSource).dtype !== "F32");
+}
+
+/** Emits the nodes and returns the name of any of their values, as of an operand. */
+function emitNodes(builder: GraphBuilder, nodes: readonly Node[], inputNames: ReadonlyMap<Tensor, string>): (tensor: Tensor) => string {
   const names = new Map(inputNames);
-  const isFixed = (tensor: Tensor): boolean => tensor.node.operator.name === constantOperator.name || tensor.node.operator.name === weightOperator.name;
-  for (const node of nodes) {
-    if (node.operator.name === inputOperator.name) continue;
-    // Half-precision weights are widened anew for each user: one shared copy would stay in memory from the first use to the last.
-    const isLazy = (tensor: Tensor): boolean => tensor.node.operator.name === weightOperator.name;
-    if (isLazy(node.outputs[0]!)) continue;
-    const inputs = node.inputs.map((operand) => {
-      if (!isLazy(operand)) return names.get(operand)!;
-      return operand.node.operator.onnx(builder, { inputs: [], inputTypes: [], outputTypes: operand.node.outputs, attributes: operand.node.attributes, isFixed: [] })[0]!;
-    });
+  const isFixed = (tensor: Tensor): boolean => tensor.node.operator.name === constantOperator.name || isWeight(tensor);
+  const emit = (node: Node): readonly string[] => {
     const outputs = node.operator.onnx(builder, {
-      inputs,
+      inputs: node.inputs.map(nameOf),
       inputTypes: node.inputs,
       outputTypes: node.outputs,
       attributes: node.attributes,
       isFixed: node.inputs.map(isFixed),
     });
     if (outputs.length !== node.outputs.length) throw new InternalError(`${node.operator.name}: emitted ${outputs.length} outputs, declared ${node.outputs.length}`);
+    return outputs;
+  };
+  const nameOf = (tensor: Tensor): string => (isEmittedPerUse(tensor) ? emit(tensor.node)[0]! : names.get(tensor)!);
+  for (const node of nodes) {
+    if (node.operator.name === inputOperator.name || isEmittedPerUse(node.outputs[0]!)) continue;
+    const outputs = emit(node);
     node.outputs.forEach((output, i) => names.set(output, outputs[i]!));
   }
-  return names;
+  return nameOf;
 }
 
 /**
@@ -179,12 +192,7 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   const tensors = inlineSegments(simple.outputs.map(({ tensor }) => tensor));
   const builder = new GraphBuilder(options);
   const inputNames = new Map(traced.inputs.map(({ name, tensor }) => [tensor, name]));
-  const names = emitNodes(builder, nodesOf(tensors), inputNames);
-  const sources = tensors.map((tensor) => {
-    const leaf = tensor.node;
-    if (leaf.operator.name !== weightOperator.name) return names.get(tensor)!;
-    return leaf.operator.onnx(builder, { inputs: [], inputTypes: [], outputTypes: leaf.outputs, attributes: leaf.attributes, isFixed: [] })[0]!;
-  });
+  const sources = tensors.map(emitNodes(builder, nodesOf(tensors), inputNames));
   const outputNames = traced.outputs.map(({ name }) => `out:${name}`);
   const named = nameOutputs(builder.nodes, sources, outputNames);
   const initializers = [...builder.initializers.values()];

@@ -7,10 +7,11 @@ import { gradients } from "../gradient.ts";
 import { attention } from "../ops/attention.ts";
 import { conv2d } from "../ops/convolution.ts";
 import { add, silu } from "../ops/elementwise.ts";
-import { input } from "../ops/leaves.ts";
+import { input, weight } from "../ops/leaves.ts";
 import { matmul } from "../ops/matmul.ts";
 import { groupNorm, layerNorm } from "../ops/normalization.ts";
 import { mean } from "../ops/reductions.ts";
+import { reshape } from "../ops/shaping.ts";
 import { recompute } from "../ops/segment.ts";
 import { program, type Program } from "../program.ts";
 import type { Shape } from "../shape.ts";
@@ -108,5 +109,18 @@ describe.skipIf(process.platform !== "linux")("the estimated peak", () => {
   it("of a recomputed chain of 16 blocks is measured at most 0.55 of the plain one's", () => {
     const [plain, recomputed] = ["gradients", "recomputed"].map((kind) => measuredPeaks.get(`residual convolutions, ${kind}`)!);
     expect(recomputed! / plain!).toBeLessThan(0.55);
+  });
+});
+
+describe("half-precision weights", () => {
+  it("are widened one at a time, also where they are seen through a reshape and used again in the backward pass", () => {
+    const width = 256;
+    const sizeBytes = 2 * width * width;
+    const stored = Array.from({ length: 24 }, (_, i) => weight({ key: `w${i}`, file: "/weights", offset: i * sizeBytes, sizeBytes, dtype: "F16", shape: [width, width, 1, 1] }));
+    const x = input("x", [4, width]);
+    const loss = mean(stored.reduce((h, w) => silu(matmul(h, reshape(w, [width, width]), { transposeB: true })), x));
+    const { memory } = encodeProgram(program({ dx: gradients(loss, [x])[0]! }), { provider: "cpu", convInputGradient: "transpose" });
+    expect(memory.weightsBytes).toBe(24 * sizeBytes);
+    expect(memory.peakBytes).toBeLessThan(4 * 2 * sizeBytes);
   });
 });

@@ -50,6 +50,16 @@ function depthsOf(operands: readonly (readonly number[])[]): number[] {
   return depths;
 }
 
+/** Operators that prepare a weight for its use. */
+const PREPARING = new Set(["Cast", "Reshape", "Transpose", "Slice", "MatMul"]);
+
+/** Nodes that only change a leaf's form: casts of stored weights, flipped kernels, views. */
+function findPreparations(nodes: readonly OnnxNode[], operands: readonly (readonly number[])[]): boolean[] {
+  const found: boolean[] = [];
+  nodes.forEach(({ opType }, i) => found.push(PREPARING.has(opType) && operands[i]!.length <= 1 && operands[i]!.every((operand) => found[operand])));
+  return found;
+}
+
 export type Listing = "natural" | "leaves-by-depth" | "reversed" | "reversed-leaves-by-depth" | "by-depth" | "by-depth-leaves-by-depth";
 
 /**
@@ -59,20 +69,20 @@ export type Listing = "natural" | "leaves-by-depth" | "reversed" | "reversed-lea
  * - `reversed`, `by-depth`: of a node's operands, the earliest written or the deepest first; what depends on few others (a recomputed
  *   forward pass) just in time.
  *
- * Casts of stored weights are listed first in all of them, so that each runs just before its use.
+ * What only prepares a weight is listed first in all of them, so that it runs just before its use.
  */
 export function candidateListings(nodes: readonly OnnxNode[]): Map<Listing, readonly OnnxNode[]> {
   const operands = operandsOf(nodes);
   const depths = depthsOf(operands);
   const used = hasUser(operands);
-  const isSource = (i: number): boolean => operands[i]!.length === 0 && nodes[i]!.opType === "Cast";
+  const prepares = findPreparations(nodes, operands);
   const all = nodes.map((_, i) => i);
-  const sources = all.filter((i) => used[i] && isSource(i));
-  const inner = all.filter((i) => used[i] && !isSource(i));
+  const first = all.filter((i) => used[i] && prepares[i]);
+  const inner = all.filter((i) => used[i] && !prepares[i]);
   const leaves = all.filter((i) => !used[i]);
   const deepestFirst = leaves.toSorted((a, b) => depths[b]! - depths[a]! || b - a);
   const byDepth = inner.toSorted((a, b) => depths[a]! - depths[b]! || a - b);
-  const list = (middle: readonly number[], last: readonly number[]): OnnxNode[] => [...sources, ...middle, ...last].map((i) => nodes[i]!);
+  const list = (middle: readonly number[], last: readonly number[]): OnnxNode[] => [...first, ...middle, ...last].map((i) => nodes[i]!);
   return new Map<Listing, readonly OnnxNode[]>([
     ["natural", list(inner, leaves)],
     ["leaves-by-depth", list(inner, deepestFirst)],
