@@ -49,7 +49,9 @@ function onnxText(rows: readonly OperatorRow[]): string {
   const short = (type: string): string => type.replace("com.microsoft.", "");
   const cpu = onnxTypes(rows, "cpu");
   const extra = [...onnxTypes(rows, "webgpu")].filter((type) => !cpu.has(type));
-  return [...[...cpu].map(short), ...(extra.length > 0 ? [`(${extra.map(short).join(", ")})`] : [])].join(", ") || "none";
+  // Sorted, so that another order of equal nodes does not change the document.
+  const list = (types: readonly string[]): string => types.map(short).sort().join(", ");
+  return `${list([...cpu])}${extra.length > 0 ? `, (${list(extra)})` : ""}` || "none";
 }
 
 const isReal = ({ dtype }: TensorType): boolean => dtype === "float32";
