@@ -4,12 +4,12 @@ import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, it } from "vitest";
 
 import { DIVERGENCES, type DivergenceSettings } from "../objectives/divergence.ts";
-import { noiseOf, tinyModel } from "../testing/tiny-model.ts";
+import { noiseOf, constantModel } from "../testing/constant-model.ts";
 import { type AdapterValues, compileRocmStep, type RewardTerm, type RocmStep, type RocmStepInputs, type RocmStepOptions } from "./rocm-step.ts";
 
 const reference = referenceBackend(() => new Float64Array());
 const runtime = onnxBackend(ort, { threads: 1 });
-const model = tinyModel(1);
+const model = constantModel(1);
 const targets = loraTargets(model.unet.config);
 
 const BATCH = 2;
