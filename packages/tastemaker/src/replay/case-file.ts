@@ -1,17 +1,10 @@
 import { join } from "node:path";
 
-import {
-  type DiffusersModel,
-  loadCheckpoint,
-  openDiffusersDirectory,
-  openSingleFileModel,
-  parseJson,
-  readTensorFloat64,
-} from "@tastemaker/diffusion";
+import { loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
 import { type DType, type HostTensor, type Shape, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 
-import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
+import { openNodeFile } from "../platform/node-files.ts";
 
 const toleranceSchema = z.object({ relative: z.number(), absolute: z.number() });
 
@@ -20,8 +13,8 @@ const caseSchema = z.looseObject({
   format: z.literal(1),
   name: z.string(),
   kind: z.string(),
-  model: z.string(),
-  tolerance: z.record(z.string(), toleranceSchema),
+  model: z.string().optional(),
+  tolerance: z.record(z.string(), toleranceSchema).default({}),
 });
 
 /** How far a tensor may be from its expected values: max|p − e| ≤ relative·max|e| + absolute. */
@@ -39,8 +32,8 @@ export interface CaseFile {
   readonly directory: string;
   readonly name: string;
   readonly kind: string;
-  /** Absolute path of the model (a diffusers directory or a single-file checkpoint). */
-  readonly model: string;
+  /** Path of the model (a diffusers directory or a single-file checkpoint); undefined for kinds without one. */
+  readonly model: string | undefined;
   /** By tensor name, or by group: a name ending in `*`. */
   readonly tolerance: Readonly<Record<string, Tolerance>>;
   /** All fields of `case.json`, to be read by the kind's own schema. */
@@ -71,20 +64,40 @@ export async function readCase(directory: string): Promise<CaseFile> {
   if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${z.prettifyError(parsed.error)} (at ${file.name})`);
   const { name, kind, model, tolerance } = parsed.data;
   const inputs = await readCaseTensors(join(directory, "inputs.safetensors"));
-  return { directory, name, kind, model: join(directory, model), tolerance, fields: parsed.data, inputs };
+  return { directory, name, kind, model: model === undefined ? undefined : join(directory, model), tolerance, fields: parsed.data, inputs };
+}
+
+/** A value that a replay computed. */
+export type ReplayedTensor = Pick<HostTensor, "shape" | "data">;
+
+/**
+ * The fields of `case.json` that a kind needs.
+ *
+ * @throws UsageError `case-invalid` naming the field.
+ */
+export function fieldsOf<Fields>(kase: CaseFile, schema: z.ZodType<Fields>): Fields {
+  const parsed = schema.safeParse(kase.fields);
+  if (!parsed.success) throw caseError(kase, `the fields of kind "${kase.kind}"`, z.prettifyError(parsed.error).replaceAll("\n", " "));
+  return parsed.data;
+}
+
+/** An error about the content of a case. */
+export function caseError({ directory }: Pick<CaseFile, "directory">, expected: string, got: string): UsageError {
+  return new UsageError("case-invalid", `case: expected ${expected}, got ${got} (at ${directory})`);
 }
 
 /**
- * Opens the model of a case.
+ * An input of a case with its shape checked: numbers must be equal, names are free.
  *
- * @param path A diffusers directory, or a single-file checkpoint.
- * @param configs Directory with the configuration of a single-file checkpoint.
- * @throws UsageError `case-invalid` when a single file comes without a configuration.
+ * @throws UsageError `case-input` when it is missing or has another shape.
  */
-export async function openCaseModel(path: string, configs: string | undefined): Promise<DiffusersModel> {
-  if (!path.endsWith(".safetensors")) return openDiffusersDirectory(await openNodeFolder(path));
-  if (configs === undefined) throw new UsageError("case-invalid", `case: expected the directory with the configuration of a single file, got none (at ${path})`);
-  return openSingleFileModel(await openNodeFile(path), await openNodeFolder(configs));
+export function inputOf(kase: CaseFile, name: string, shape: readonly (number | string)[]): CaseTensor {
+  const found = kase.inputs.get(name);
+  const wanted = `an input "${name}" of shape [${shape.join(", ")}]`;
+  if (found === undefined) throw new UsageError("case-input", `case: expected ${wanted}, got ${[...kase.inputs.keys()].join(", ") || "no inputs"} (at ${kase.directory}/inputs.safetensors)`);
+  const fits = found.shape.length === shape.length && shape.every((size, axis) => (typeof size === "number" ? found.shape[axis] === size : found.shape[axis]! > 0));
+  if (!fits) throw new UsageError("case-input", `case: expected ${wanted}, got [${found.shape.join(", ")}] (at ${kase.directory}/inputs.safetensors)`);
+  return found;
 }
 
 /** A value to feed to a program: integers as int32, the rest in float64, which a float32 backend rounds. */

@@ -9,7 +9,7 @@ import { sharedPath } from "../../../tensor/src/testing/shared.ts";
 import { readNodeWeight } from "../platform/node-files.ts";
 import { type Tolerance, readCase, readCaseTensors } from "./case-file.ts";
 import { judge } from "./judge.ts";
-import { replayModule } from "./module-case.ts";
+import { replayCase } from "./replay-case.ts";
 
 const root = sharedPath("golden", "diffusion", "modules");
 const names = root === undefined ? [] : readdirSync(root).sort();
@@ -20,7 +20,7 @@ const runtime = onnxBackend(ort);
 /** Every tensor that misses its bar, as text. */
 async function failures(name: string, backend: Backend, override?: (tolerance: Tolerance) => Tolerance): Promise<string[]> {
   const directory = join(root!, name);
-  const produced = new Map([...(await replayModule(directory, backend))].map(([key, { shape, data }]) => [key, { shape, data: Float64Array.from(data) }]));
+  const produced = new Map([...(await replayCase(directory, backend))].map(([key, { shape, data }]) => [key, { shape, data: Float64Array.from(data) }]));
   const expected = await readCaseTensors(join(directory, "expected.safetensors"));
   const { tolerance } = await readCase(directory);
   return judge(expected, produced, tolerance, override)

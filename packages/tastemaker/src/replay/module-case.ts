@@ -5,7 +5,8 @@ import { type Backend, type HostTensor, type Tensor, UsageError, input, program,
 import { z } from "zod";
 
 import { openNodeFolder } from "../platform/node-files.ts";
-import { type CaseFile, type CaseTensor, feed, openCaseModel, readCase } from "./case-file.ts";
+import { type CaseFile, type CaseTensor, type ReplayedTensor, feed, fieldsOf } from "./case-file.ts";
+import { openCaseModel } from "./case-model.ts";
 import { moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
 
 const moduleSchema = z.object({
@@ -22,13 +23,10 @@ const moduleSchema = z.object({
 
 type ParsedFields = z.infer<typeof moduleSchema>;
 
-/** A value that a replay computed. */
-export type ReplayedTensor = Pick<HostTensor, "shape" | "data">;
-
 /** The weights and `config.json` of the component that a case is about. */
 async function loadComponent(kase: CaseFile, { component, reward, config }: ParsedFields): Promise<ModelComponent> {
   if (component !== "reward") {
-    const model = await openCaseModel(kase.model, config === undefined ? undefined : join(kase.directory, config));
+    const model = await openCaseModel(kase, config);
     return { unet: model.unet, vae: model.vae, text: model.textEncoder }[component];
   }
   if (reward === undefined) throw new UsageError("case-invalid", `case: expected the directory of a reward model, got none (at ${kase.directory} reward)`);
@@ -43,14 +41,10 @@ async function loadComponent(kase: CaseFile, { component, reward, config }: Pars
  * Runs a case of kind `module`: its outputs, the gradients of Σ out·cotangent by its inputs (`grad.in.*`) and, unless the case says otherwise, by
  * the module's parameters (`grad.param.*`).
  *
- * @throws UsageError `case-kind` for another kind of case, and whatever the files or the configuration give reason to.
+ * @throws UsageError whatever the files or the configuration give reason to.
  */
-export async function replayModule(caseDirectory: string, backend: Backend): Promise<Map<string, ReplayedTensor>> {
-  const kase = await readCase(caseDirectory);
-  if (kase.kind !== "module") throw new UsageError("case-kind", `case: expected kind "module", got "${kase.kind}" (at ${caseDirectory})`);
-  const parsed = moduleSchema.safeParse(kase.fields);
-  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a module, got ${z.prettifyError(parsed.error)} (at ${caseDirectory})`);
-  const fields = parsed.data;
+export async function replayModule(kase: CaseFile, backend: Backend): Promise<Map<string, ReplayedTensor>> {
+  const fields = fieldsOf(kase, moduleSchema);
   const { weights, config: json } = await loadComponent(kase, fields);
   const config = parseComponentConfig(fields.component, json);
 

@@ -1,0 +1,45 @@
+import { type Backend, UsageError, unknownNameError } from "@tastemaker/tensor";
+
+import type { RocmStepOptions } from "../train/rocm-step.ts";
+import { type CaseFile, type ReplayedTensor, readCase } from "./case-file.ts";
+import { replayLora } from "./lora-case.ts";
+import { replayModule } from "./module-case.ts";
+import { replayOptimizer } from "./optimizer-case.ts";
+import { replayRocm } from "./rocm-case.ts";
+import { replayDdim, replayLcm } from "./sample-case.ts";
+
+export interface ReplayCaseOptions {
+  /** How `rocm` runs its trajectory; the numbers do not depend on it. Default `none`. */
+  readonly checkpointing?: RocmStepOptions["checkpointing"];
+}
+
+/** Kinds that are recorded but not computed: baselines without a reward gradient. */
+const UNSUPPORTED: readonly string[] = ["policy", "d3po"];
+
+/**
+ * Computes a recorded case again.
+ *
+ * @param caseDirectory Directory with `case.json` and `inputs.safetensors`.
+ * @returns Every tensor that the case expects (perhaps more), by name.
+ * @throws UsageError `case-kind` for a baseline, `unknown-name` for an unknown kind, `case-invalid` and `case-input` for a malformed case.
+ */
+export async function replayCase(caseDirectory: string, backend: Backend, options: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
+  return replayOpenedCase(await readCase(caseDirectory), backend, options);
+}
+
+/** `replayCase` for a case that has been read. */
+export async function replayOpenedCase(kase: CaseFile, backend: Backend, { checkpointing = "none" }: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
+  const kinds: Readonly<Record<string, () => Promise<Map<string, ReplayedTensor>> | Map<string, ReplayedTensor>>> = {
+    module: () => replayModule(kase, backend),
+    "sample-lcm": () => replayLcm(kase, backend),
+    "sample-ddim": () => replayDdim(kase, backend),
+    rocm: () => replayRocm(kase, backend, checkpointing),
+    optimizer: () => replayOptimizer(kase),
+    lora: () => replayLora(kase, backend),
+  };
+  if (UNSUPPORTED.includes(kase.kind)) {
+    throw new UsageError("case-kind", `case: expected one of ${Object.keys(kinds).join(", ")}, got "${kase.kind}" (at ${kase.directory})`, "policy-gradient and preference baselines are not computed by this version");
+  }
+  if (!Object.hasOwn(kinds, kase.kind)) throw unknownNameError("case kind", kase.kind, Object.keys(kinds));
+  return kinds[kase.kind]!();
+}
