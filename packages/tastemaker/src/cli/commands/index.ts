@@ -7,6 +7,7 @@ import { register as registerExport } from "./export.ts";
 import { register as registerGenerate } from "./generate.ts";
 import { register as registerInspect } from "./inspect.ts";
 import { register as registerPretrain } from "./pretrain.ts";
+import { register as registerReplay } from "./replay.ts";
 import { register as registerReport } from "./report.ts";
 import { register as registerResume } from "./resume.ts";
 import { register as registerTrain } from "./train.ts";
@@ -27,6 +28,7 @@ export function registerCommands(program: Command): void {
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
   registerWorld(program, async () => (await import("../../worlds/emoji/world-command.ts")).runWorld);
+  registerReplay(program, async () => (await import("../../replay/replay-command.ts")).runReplay);
   registerReport(program);
   registerInspect(program);
   registerDoctor(program);
