@@ -74,7 +74,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   const contexts = new TextContexts(model, backend, warn);
   const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
   const metrics = [...rewards.map(({ reward }) => reward), ...others].map((reward) => rewardMetric(reward, model.imageSize, backend));
-  if (config.model === worldName) metrics.push(...(await openWorldMetrics(backend)));
+  if (config.model === worldName) metrics.push(...(await openWorldMetrics(heldOut.prompts, backend)));
   const evaluator = new Evaluator({
     model,
     layout,
