@@ -1,4 +1,8 @@
-// Which lowering of a convolution's weight gradient is fastest, by shape. Run: npx tsx --conditions=@tastemaker/source bench/tensor-conv-weight-gradient.ts
+// Which lowering of a convolution's weight gradient is fastest, by shape; "chosen" is the operator's own choice.
+// Run: npx tsx --conditions=@tastemaker/source bench/tensor-conv-weight-gradient.ts [names of lowerings, comma-separated]
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import * as ort from "onnxruntime-node";
 import { apply1, input, onnxBackend, type OnnxEmitter, type EncodeContext, program, type OnnxRuntime, type Operator } from "@tastemaker/tensor";
 import { convWeightGradientOperator } from "../packages/tensor/src/ops/convolution.ts";
@@ -112,8 +116,24 @@ const exchanged: Emit = (emit, { inputs, inputTypes, attributes: { stride, paddi
   return emit.node("Transpose", [cut], swap);
 };
 
+/** One batched product per kernel position, summed over the batch. */
+const batched: Emit = (emit, context) => {
+  const { inputTypes, attributes: { stride, kernel }, inputs } = context;
+  const [b, c] = inputTypes[0]!.shape as [number, number];
+  const [, o, h, w] = inputTypes[1]!.shape as [number, number, number, number];
+  const x = padded(emit, context);
+  const rows = emit.node("Reshape", [inputs[1]!, emit.ints([b, o, h * w])])[0]!;
+  const parts = positions(kernel).map(([ky, kx]) => {
+    const cut = emit.node("Slice", [x, emit.ints([ky, kx]), emit.ints([ky + (h - 1) * stride + 1, kx + (w - 1) * stride + 1]), emit.ints([2, 3]), emit.ints([stride, stride])])[0]!;
+    const columns = emit.node("Reshape", [cut, emit.ints([b, c, h * w])])[0]!;
+    return emit.node("ReduceSum", [emit.node("FusedMatMul", [rows, columns], { transB: 1 }, ms)[0]!, emit.ints([0])], { keepdims: 0 })[0]!;
+  });
+  return joinPositions(emit, parts, o, c, kernel);
+};
+
 const variants: Record<string, Emit | undefined> = {
-  current: undefined,
+  chosen: undefined,
+  batched,
   batchedUnfold,
   hwbcGemm: channelsLast("HWBC", "gemm"),
   hwbcRows: channelsLast("HWBC", "rows"),
@@ -128,11 +148,14 @@ const variants: Record<string, Emit | undefined> = {
 };
 
 type Case = [x: [number, number, number, number], o: number, kernel: number, stride: number];
-const cases: Case[] = process.argv[3] ? (JSON.parse(process.argv[3]) as Case[]) : [
+const cases: Case[] = [
+  [[48, 64, 16, 16], 64, 3, 1], [[48, 128, 8, 8], 128, 3, 1], [[48, 128, 4, 4], 128, 3, 1], [[48, 256, 8, 8], 128, 3, 1], [[12, 32, 64, 64], 32, 3, 1],
+  [[12, 64, 32, 32], 64, 3, 1], [[48, 64, 16, 16], 64, 3, 2], [[48, 128, 8, 8], 128, 3, 2], [[12, 32, 64, 64], 64, 3, 2], [[48, 192, 16, 16], 64, 1, 1], [[48, 256, 8, 8], 128, 1, 1],
   [[48, 4, 16, 16], 64, 3, 1], [[48, 64, 16, 16], 4, 3, 1], [[12, 3, 64, 64], 32, 3, 1], [[12, 32, 64, 64], 3, 3, 1], [[1, 320, 64, 64], 16, 3, 1], [[12,16,64,64],16,3,1], [[12,32,64,64],16,3,1], [[12,16,64,64],32,3,1], [[48,64,16,16],32,3,1],
   [[48, 64, 16, 16], 64, 1, 1], [[48, 128, 4, 4], 128, 1, 1], [[12, 64, 64, 64], 32, 1, 1], [[1, 320, 64, 64], 320, 1, 1],[[8,64,32,32],64,3,1],[[8,128,16,16],128,3,1],[[4,128,8,8],128,3,1],[[1,128,8,8],128,3,1],[[1,64,16,16],64,3,1],[[12,64,32,32],64,3,2],
 ];
 const only = process.argv[2]?.split(",");
+const rows: object[] = [];
 const backend = onnxBackend(ort as unknown as OnnxRuntime, { threads: 2 });
 for (const [xShape, o, k, stride] of cases) {
   const pad = (k - 1) / 2;
@@ -156,7 +179,7 @@ for (const [xShape, o, k, stride] of cases) {
     if (!(worst < 1e-4)) console.log("WRONG", r.name, worst);
   }
   const start = performance.now();
-  for (let i = 0; i < 15 && performance.now() - start < 2500; i++) {
+  for (let i = 0; i < 15 && performance.now() - start < 1500; i++) {
     for (const r of runs) {
       const t = performance.now();
       await r.run();
@@ -164,5 +187,10 @@ for (const [xShape, o, k, stride] of cases) {
     }
   }
   const gflop = (2 * gShape.reduce((p, n) => p * n) * xShape[1] * k * k) / 1e9;
-  console.log(`x[${xShape}]→${o} k${k} s${stride} (${gflop.toFixed(2)} GF): ` + runs.map((r) => `${r.name} ${r.times.toSorted((a, b) => a - b)[Math.floor(r.times.length / 4)]!.toFixed(2)}`).join("  "));
+  const quartiles = Object.fromEntries(runs.map((r) => [r.name, Number(r.times.toSorted((a, b) => a - b)[Math.floor(r.times.length / 4)]!.toFixed(2))]));
+  rows.push({ x: xShape, outputs: o, kernel: k, stride, gflop: Number(gflop.toFixed(2)), lowerQuartileMs: quartiles });
+  console.log(`x[${xShape}]→${o} k${k} s${stride} (${gflop.toFixed(2)} GF): ${Object.entries(quartiles).map(([name, time]) => `${name} ${time}`).join("  ")}`);
 }
+const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+const about = { machine: `${cpus()[0]!.model}, ${cpus().length} cores`, node: process.version, onnxruntime: ort.env.versions?.node, commit, loadAverage: loadavg()[0] };
+writeFileSync(new URL("results/tensor-conv-weight-gradient.json", import.meta.url), `${JSON.stringify({ ...about, rows }, undefined, 2)}\n`);

@@ -139,6 +139,36 @@ pieces["conv with bias [32,64,16,16]"] = {
   },
 };
 
+for (const [b, c, o, s] of [[32, 128, 128, 4], [32, 256, 128, 4], [32, 128, 128, 8], [4, 128, 128, 4]] as const) {
+  pieces[`small conv [${b},${c},${s},${s}]→${o}`] = {
+    inputs: [[b, c, s, s], [o, c, 3, 3]],
+    output: [b, o, s, s],
+    ways: {
+      conv: (e, [x, w]) => e.node("Conv", [x!, w!], { kernel_shape: { ints: [3, 3] }, pads: { ints: [1, 1, 1, 1] } }),
+      unfolded: (e, [x, w]) => {
+        const padded = e.node("Pad", [e.node("Transpose", [x!], perm(1, 2, 3, 0))[0]!, e.ints([0, 1, 1, 0, 0, 1, 1, 0])])[0]!;
+        const cuts = Array.from({ length: 9 }, (_, i) => {
+          const [y, z] = [Math.floor(i / 3), i % 3];
+          return e.node("Slice", [padded, e.ints([y, z]), e.ints([y + s, z + s]), e.ints([1, 2])])[0]!;
+        });
+        const columns = e.node("Reshape", [e.node("Concat", cuts, { axis: 0 })[0]!, e.ints([9 * c, s * s * b])])[0]!;
+        const kernel = e.node("Reshape", [e.node("Transpose", [e.node("Reshape", [w!, e.ints([o, c, 9])])[0]!], perm(0, 2, 1))[0]!, e.ints([o, 9 * c])])[0]!;
+        const y = e.node("Reshape", [e.node("MatMul", [kernel, columns])[0]!, e.ints([o, s, s, b])])[0]!;
+        return e.node("Transpose", [y], perm(3, 0, 1, 2));
+      },
+      unfoldedPerKernelSum: (e, [x, w]) => {
+        const padded = e.node("Pad", [x!, e.ints([0, 0, 1, 1, 0, 0, 1, 1])])[0]!;
+        const cuts = Array.from({ length: 9 }, (_, i) => {
+          const [y, z] = [Math.floor(i / 3), i % 3];
+          return e.node("Reshape", [e.node("Slice", [padded, e.ints([y, z]), e.ints([y + s, z + s]), e.ints([2, 3])])[0]!, e.ints([b, c, 1, s * s])])[0]!;
+        });
+        const columns = e.node("Reshape", [e.node("Concat", cuts, { axis: 2 })[0]!, e.ints([b, 9 * c, s * s])])[0]!;
+        return e.node("Reshape", [e.node("MatMul", [e.node("Reshape", [w!, e.ints([o, 9 * c])])[0]!, columns])[0]!, e.ints([b, o, s, s])]);
+      },
+    },
+  };
+}
+
 const backend = onnxBackend(ort as unknown as OnnxRuntime, { threads: 2 });
 for (const [title, { inputs, output, ways }] of Object.entries(pieces)) {
   if (process.argv[2] && !title.includes(process.argv[2])) continue;

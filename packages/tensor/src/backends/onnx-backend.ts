@@ -47,9 +47,9 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
       const isLow = (compileOptions.memory ?? (weightBytes > LOW_MEMORY_BYTES ? "low" : "fast")) === "low";
       const hasSegments = traced.nodes.some(({ operator }) => operator.name === "segment");
       // Optimisers pay where frozen weights can be folded and reordered (a fifth, bench/tensor-unet-training.ts). Everywhere else they gain
-      // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak.
+      // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak; so shapes can be hidden too.
       const isOptimised = weightBytes > 0 && !isLow && !hasSegments;
-      const { model, folder, memory } = encodeProgram(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose" });
+      const { model, folder, memory } = encodeProgram(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose", hideShapes: !isOptimised && provider === "cpu" });
       const extra = {
         session: {
           "intra_op.allow_spinning": "0",

@@ -17,6 +17,11 @@ export interface EncodeOptions {
   readonly convInputGradient: OnnxEmitter["convInputGradient"];
   /** How the ONNX nodes are listed, which decides when each runs; default: the way with the lowest simulated peak, `natural` among equals. */
   readonly listing?: Listing;
+  /**
+   * Keeps the values' shapes from onnxruntime until the program runs; default false. It then frees every buffer after its last use, where it
+   * would keep it for the next value of the same shape (less than half the memory for a recomputed U-Net), but optimises less.
+   */
+  readonly hideShapes?: boolean;
 }
 
 export interface EncodedProgram {
@@ -175,12 +180,12 @@ function valueTypes(traced: Program, nodes: readonly OnnxNode[], initializers: r
 }
 
 /** The wanted listing, or the one with the lowest simulated peak. */
-function chooseListing(nodes: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: readonly string[], wanted: Listing | undefined) {
+function chooseListing(nodes: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: readonly string[], { listing: wanted, hideShapes = false }: EncodeOptions) {
   const candidates = candidateListings(nodes);
   let best: { listing: Listing; nodes: readonly OnnxNode[]; peak: { peakBytes: number; atNode: string } } | undefined;
   for (const [listing, listed] of candidates) {
     if (wanted !== undefined && listing !== wanted) continue;
-    const peak = simulatePeak(listed, types, outputs);
+    const peak = simulatePeak(listed, types, outputs, hideShapes);
     if (!best || peak.peakBytes < best.peak.peakBytes) best = { listing, nodes: listed, peak };
   }
   return best!;
@@ -197,7 +202,7 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   const named = nameOutputs(builder.nodes, sources, outputNames);
   const initializers = [...builder.initializers.values()];
   const types = valueTypes(traced, named, initializers);
-  const { nodes, listing, peak } = chooseListing(fuseBiases(named, types, outputNames), types, outputNames, options.listing);
+  const { nodes, listing, peak } = chooseListing(fuseBiases(named, types, outputNames), types, outputNames, options);
   const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
   const folder = files.length > 0 ? commonFolder(files) : undefined;
   const model = writeModel(
@@ -208,6 +213,7 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
       outputs: traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name: `out:${name}`, shape, dtype })),
     },
     (file) => file.slice(folder?.length ?? 0),
+    options.hideShapes,
   );
   const bytesOfPorts = (ports: Program["inputs"]): number => ports.reduce((total, { tensor }) => total + bytesOfType({ shape: tensor.shape, width: WIDTH[tensor.dtype] }), 0);
   const memory: MemoryEstimate = {

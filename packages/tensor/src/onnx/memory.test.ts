@@ -27,7 +27,7 @@ const MEASURE = `
   import { readFileSync, writeFileSync } from "node:fs";
   import * as ort from "onnxruntime-node";
   const { model, inputs } = JSON.parse(process.argv[1]);
-  const options = { graphOptimizationLevel: "disabled", enableMemPattern: false, intraOpNumThreads: 2, extra: { session: { "intra_op.allow_spinning": "0" } } };
+  const options = { graphOptimizationLevel: "disabled", enableMemPattern: false, intraOpNumThreads: 2, logSeverityLevel: 3, extra: { session: { "intra_op.allow_spinning": "0" } } };
   const read = (key) => Number(new RegExp(key + ":\\\\s+(\\\\d+)").exec(readFileSync("/proc/self/status", "utf8"))[1]) * 1024;
   const feedsOf = (list) => Object.fromEntries(list.map(([name, shape]) => [name, new ort.Tensor("float32", new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.01), shape)]));
   // A small run first, so that the library's own pages are not counted.
@@ -44,7 +44,7 @@ const MEASURE = `
 
 let count = 0;
 function saveModel(traced: Program): { readonly path: string; readonly inputs: readonly (readonly [string, Shape])[]; readonly encoded: ReturnType<typeof encodeProgram> } {
-  const encoded = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip" });
+  const encoded = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip", hideShapes: true });
   const path = join(folder, `${count++}.onnx`);
   writeFileSync(path, encoded.model);
   return { path, inputs: traced.inputs.map(({ name, tensor }) => [name, tensor.shape]), encoded };

@@ -55,9 +55,10 @@ interface Buffer {
  *
  * Views and in-place results share their operand's buffer. A buffer whose value is no longer needed is kept for the next value of
  * exactly the same shape, however much later that comes, and freed when no such value follows; so it lives from its first value to its last.
+ * Where shapes are hidden, only views share.
  * Source: onnxruntime, core/framework/allocation_planner.cc.
  */
-function planBuffers(ordered: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: ReadonlySet<string>): Buffer[] {
+function planBuffers(ordered: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: ReadonlySet<string>, areShapesHidden: boolean): Buffer[] {
   const uses = new Map<string, number>();
   for (const { inputs } of ordered) for (const name of inputs) uses.set(name, (uses.get(name) ?? 0) + 1);
   for (const name of outputs) uses.set(name, (uses.get(name) ?? 0) + 1);
@@ -75,7 +76,7 @@ function planBuffers(ordered: readonly OnnxNode[], types: ReadonlyMap<string, Va
         ? undefined
         : VIEWS.has(node.opType)
           ? first
-          : IN_PLACE.has(node.opType)
+          : IN_PLACE.has(node.opType) && !areShapesHidden
             ? [first, bufferOf.get(node.inputs[1] ?? "")].find((operand) => operand?.users === 1 && operand.key === key)
             : undefined;
       if (shared) {
@@ -87,7 +88,7 @@ function planBuffers(ordered: readonly OnnxNode[], types: ReadonlyMap<string, Va
       }
       // A view of an input or a weight costs nothing.
       if (VIEWS.has(node.opType) && !outputs.has(name)) continue;
-      let buffer = outputs.has(name) ? undefined : free.get(key)?.pop();
+      let buffer = outputs.has(name) || areShapesHidden ? undefined : free.get(key)?.pop();
       if (!buffer) {
         buffer = { bytes: bytesOfType(type), firstStep: step, lastStep: step };
         buffers.push(buffer);
@@ -117,9 +118,10 @@ export function simulatePeak(
   listed: readonly OnnxNode[],
   types: ReadonlyMap<string, ValueType>,
   outputs: readonly string[],
+  areShapesHidden: boolean,
 ): { readonly peakBytes: number; readonly atNode: string } {
   const ordered = executionOrder(listed).map((i) => listed[i]!);
-  const buffers = planBuffers(ordered, types, new Set(outputs));
+  const buffers = planBuffers(ordered, types, new Set(outputs), areShapesHidden);
   const change = new Float64Array(ordered.length + 2);
   for (const { bytes, firstStep, lastStep } of buffers) {
     change[firstStep]! += bytes;

@@ -64,14 +64,19 @@ function writeInitializer({ name, shape, elementType, content }: OnnxInitializer
   return int(writer, 14, 1);
 }
 
-function writeValue({ name, shape, dtype }: OnnxValue): BinaryWriter {
+function writeValue(name: string, shape: Shape, elementType: number, isHidden = false): BinaryWriter {
   const dimensions = new BinaryWriter();
-  for (const n of shape) submessage(dimensions, 1, int(new BinaryWriter(), 1, n));
-  const tensorType = submessage(int(new BinaryWriter(), 1, ELEMENT_TYPE[dtype]), 2, dimensions);
+  for (const n of shape) submessage(dimensions, 1, isHidden ? new BinaryWriter() : int(new BinaryWriter(), 1, n));
+  const tensorType = submessage(int(new BinaryWriter(), 1, elementType), 2, dimensions);
   return submessage(text(new BinaryWriter(), 1, name), 2, submessage(new BinaryWriter(), 1, tensorType));
 }
 
-/** The bytes of an ONNX model. `locate` turns a weight file's path into one relative to the folder the session will be given. */
+/**
+ * The bytes of an ONNX model. `locate` turns a weight file's path into one relative to the folder the session will be given.
+ *
+ * With `areShapesHidden` the inputs' sizes are not declared and the numbers that shapes are computed from could be replaced by a caller, so that
+ * onnxruntime cannot know a value's shape before it runs.
+ */
 export function writeModel(
   graph: {
     readonly nodes: readonly OnnxNode[];
@@ -80,13 +85,17 @@ export function writeModel(
     readonly outputs: readonly OnnxValue[];
   },
   locate: (file: string) => string,
+  areShapesHidden = false,
 ): Uint8Array {
   const body = new BinaryWriter();
   graph.nodes.forEach((node, i) => submessage(body, 1, writeNode(node, i)));
   text(body, 2, "tastemaker");
   for (const initializer of graph.initializers) submessage(body, 5, writeInitializer(initializer, locate));
-  for (const value of graph.inputs) submessage(body, 11, writeValue(value));
-  for (const value of graph.outputs) submessage(body, 12, writeValue(value));
+  for (const { name, shape, dtype } of graph.inputs) submessage(body, 11, writeValue(name, shape, ELEMENT_TYPE[dtype], areShapesHidden));
+  for (const { name, shape, elementType } of graph.initializers) {
+    if (areShapesHidden && elementType === ELEMENT_TYPE.int64) submessage(body, 11, writeValue(name, shape, elementType));
+  }
+  for (const { name, shape, dtype } of graph.outputs) submessage(body, 12, writeValue(name, shape, ELEMENT_TYPE[dtype]));
   const model = text(int(new BinaryWriter(), 1, 8), 2, "tastemaker");
   submessage(model, 7, body);
   submessage(model, 8, int(new BinaryWriter(), 2, 18));
