@@ -21,7 +21,7 @@ import { vaeStage } from "./vae-stage.ts";
 /** What to train, on what, and the settings in force (for the run's record). */
 export interface PreparedStage {
   readonly stage: Stage;
-  readonly settings: { readonly samples: number };
+  readonly settings: { readonly samples: number; readonly workers: number };
 }
 
 export interface StageRequest {

@@ -28,6 +28,7 @@ export async function runStage(
     const plan = {
       samples: settings.samples,
       seed: request.seed,
+      workers: settings.workers,
       checkpointEvery: Math.ceil(settings.samples / 20),
       sampleEvery: Math.ceil(settings.samples / 10),
       ...(options.minutes === undefined ? {} : { stopAfterMs: options.minutes * 60_000 }),

@@ -8,7 +8,7 @@ import type { VaeSettings } from "./vae-stage.ts";
 import type { JudgeSettings } from "../worlds/emoji/judge-stage.ts";
 
 /** A stage's settings with the length of its training. */
-export type Planned<Settings> = Settings & { readonly samples: number };
+export type Planned<Settings> = Settings & { readonly samples: number; readonly workers: number };
 
 const modelConfig = (description: string, value: Readonly<Record<string, unknown>>): z.ZodDefault<z.ZodRecord<z.ZodString, z.ZodUnknown>> =>
   z.record(z.string(), z.unknown()).default(value).describe(description);
@@ -52,16 +52,19 @@ const unetConfig = {
 const visionConfig = { hidden_size: 128, intermediate_size: 512, num_hidden_layers: 4, num_attention_heads: 4, hidden_act: "quick_gelu", image_size: 64, patch_size: 8 };
 
 const samples = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int().positive().default(count).describe("pictures to train on in all");
+const workers = (count: number): z.ZodDefault<z.ZodNumber> =>
+  z.number().int().min(1).max(256).default(count).describe("batches per step, each on a core of its own, gradients averaged; 1 uses all cores on one batch");
 const rate = (value: number): z.ZodDefault<z.ZodNumber> => z.number().positive().default(value).describe("peak learning rate of AdamW; warmed up linearly, lowered by a cosine");
 const batchSize = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int().positive().default(count).describe("pictures per step");
 
 /** Settings of `pretrain vae`. */
 export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
   samples: samples(100_000),
+  workers: workers(2),
   learningRate: rate(1.2e-3),
-  batch: batchSize(12),
+  batch: batchSize(8),
   cropSide: z.number().int().positive().default(32).describe("side of the crops that the first part trains on, in pixels"),
-  cropBatch: batchSize(32),
+  cropBatch: batchSize(24),
   cropShare: z.number().min(0).max(1).default(0.6).describe("share of the pictures that is seen as crops; 0 trains on whole pictures only"),
   edgeWeight: z.number().min(0).default(0.5).describe("weight of the L1 error of neighbouring pixels' differences; more gives sharper outlines"),
   klWeight: z.number().min(0).default(1e-3).describe("weight of the mean KL divergence of the latents from N(0, 1)"),
@@ -71,8 +74,9 @@ export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
 /** Settings of `pretrain unet`. */
 export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
   samples: samples(300_000),
+  workers: workers(2),
   learningRate: rate(1e-3),
-  batch: batchSize(48),
+  batch: batchSize(24),
   vae: z.string().describe("folder with the trained autoencoder (vae/ of a model)"),
   cache: z.number().int().positive().default(30_000).describe("pictures encoded once and kept; with fewer pictures in the source, all of them"),
   dropCaption: z.number().min(0).max(1).default(0.1).describe("share of captions replaced by the empty one, for classifier-free guidance"),
@@ -84,8 +88,9 @@ export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
 /** Settings of `distill`. */
 export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObject({
   samples: samples(100_000),
+  workers: workers(2),
   learningRate: rate(4e-4),
-  batch: batchSize(24),
+  batch: batchSize(12),
   cache: z.number().int().positive().default(30_000).describe("pictures encoded once and kept"),
   guidance: z.tuple([z.number(), z.number()]).default([1.5, 8.5]).describe("range of the guidance scales that the student learns"),
   skip: z.number().int().positive().default(20).describe("timesteps that one solver step of the teacher covers"),
@@ -97,6 +102,7 @@ export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObje
 /** Settings of `pretrain clip`. */
 export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
   samples: samples(120_000),
+  workers: workers(1),
   learningRate: rate(1.2e-3),
   batch: batchSize(192),
   config: modelConfig("transformers CLIPModel configuration", { projection_dim: 64, logit_scale_init_value: 2.6592, text_config: textConfig, vision_config: visionConfig }),
@@ -105,8 +111,9 @@ export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
 /** Settings of `pretrain judge`. */
 export const judgeSettings: z.ZodType<Planned<JudgeSettings>> = z.strictObject({
   samples: samples(80_000),
+  workers: workers(2),
   learningRate: rate(2e-3),
-  batch: batchSize(64),
+  batch: batchSize(32),
   width: z.number().int().positive().default(32).describe("channels of the first layer"),
 });
 
