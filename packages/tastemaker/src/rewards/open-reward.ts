@@ -38,5 +38,5 @@ export async function openReward({ name, path }: Pick<RewardSetting, "name" | "p
 export async function openOtherRewards(model: string, trained: readonly string[], backend: Backend): Promise<Reward[]> {
   if (model !== worldName) return [];
   const others = Object.entries(rewards).filter(([name, { world }]) => !trained.includes(name) && world !== undefined && existsSync(world));
-  return Promise.all(others.map(([, { world, open }]) => open(world!, backend)));
+  return Promise.all(others.map(([, other]) => other.open(other.world!, backend)));
 }

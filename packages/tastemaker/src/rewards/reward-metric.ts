@@ -5,9 +5,9 @@ import type { Metric, Reward } from "./reward.ts";
 export function rewardMetric(reward: Reward, imageSize: number, backend: Backend): Metric {
   let executable: Executable | undefined;
   const compile = async (): Promise<Executable> => {
-    const { inputs, score } = reward.term(1, 1);
-    const leaves = Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
-    return backend.compile(program({ score: score(input("image", [1, 3, imageSize, imageSize]), leaves) }));
+    const term = reward.term(1, 1);
+    const leaves = Object.fromEntries(Object.entries(term.inputs).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
+    return backend.compile(program({ score: term.score(input("image", [1, 3, imageSize, imageSize]), leaves) }));
   };
   return {
     name: reward.name,

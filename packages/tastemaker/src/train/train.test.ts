@@ -68,7 +68,7 @@ async function expectSameBytes(a: string, b: string): Promise<void> {
 /** Runs a command line in this process, which must end with one line of error and exit code 2. */
 async function expectError(message: RegExp, ...args: string[]): Promise<void> {
   let [stdout, stderr] = ["", ""];
-  const streams = [process.stdout, process.stderr].map((stream) => ({ stream, write: stream.write }));
+  const streams = [process.stdout, process.stderr].map((stream) => ({ stream, write: stream.write.bind(stream) }));
   process.stdout.write = (text: string | Uint8Array) => Boolean((stdout += String(text)));
   process.stderr.write = (text: string | Uint8Array) => Boolean((stderr += String(text)));
   let code: number;

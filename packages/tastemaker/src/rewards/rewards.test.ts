@@ -1,0 +1,72 @@
+import { join } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
+import { encodeSafetensors } from "@tastemaker/diffusion";
+import { gradients, input, program, sum } from "@tastemaker/tensor";
+import { describe, expect, it } from "vitest";
+import { sharedPath } from "../../../tensor/src/testing/shared.ts";
+import { nodeBackend } from "../platform/runtime.ts";
+import { readCase, readCaseTensors } from "../replay/case-file.ts";
+import { withTemporaryFolder } from "../testing/child.ts";
+import { writeTinyWorld } from "../testing/tiny-world.ts";
+import { openReward } from "./open-reward.ts";
+import { rewardMetric } from "./reward-metric.ts";
+
+const golden = sharedPath("golden", "diffusion");
+const backend = nodeBackend({ threads: 1 });
+
+describe("rewards", () => {
+  it.skipIf(golden === undefined)("PickScore of the reference's pictures, from prompts to scores", async () => {
+    const folder = join(golden ?? "", "rocm", "tiny-lcm-kl-mean-n4-b2-k4");
+    const { prompts } = (await readCase(folder)).fields as { prompts: string[] };
+    const expected = await readCaseTensors(join(folder, "expected.safetensors"));
+    const { data, shape } = expected.get("image")!;
+    const size = data.length / shape[0]!;
+    const images = prompts.map((_, row) => Float32Array.from(data.subarray(row * size, (row + 1) * size)));
+    const reward = await openReward({ name: "pick-score", path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
+    const metric = rewardMetric(reward, shape[2]!, backend);
+    const scores = await metric.score(images, prompts);
+    for (const [row, value] of expected.get("reward")!.data.entries()) expect(scores[row]).toBeCloseTo(value, 3);
+
+    const cosines = await openReward({ name: "clip-score", path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
+    const cosine = rewardMetric(cosines, shape[2]!, backend);
+    // The reference's logit scale is ln 20.
+    for (const [row, value] of (await cosine.score(images, prompts)).entries()) expect(20 * value).toBeCloseTo(scores[row]!, 3);
+    for (const each of [metric, cosine, reward, cosines]) await each.dispose();
+  });
+
+  it("the aesthetic head scores pictures alone, whatever the prompt, and has a gradient", () =>
+    withTemporaryFolder(async (folder) => {
+      const world = await writeTinyWorld(folder, 3);
+      const reward = await openReward({ name: "aesthetic", path: world.taste }, backend);
+      const metric = rewardMetric(reward, 8, backend);
+      const picture = (phase: number): Float32Array => Float32Array.from({ length: 3 * 64 }, (_, i) => 0.5 + 0.5 * Math.sin(i * 0.37 + phase));
+      const scores = await metric.score([picture(0), picture(1), picture(0)], ["a cat", "a cat", "a red dog"]);
+      expect(scores[2]).toBe(scores[0]);
+      expect(scores[1]).not.toBe(scores[0]);
+      const image = input("image", [1, 3, 8, 8]);
+      const slope = gradients(sum(reward.term(1, 1).score(image, {})), [image])[0]!;
+      const executable = await backend.compile(program({ slope }));
+      const { slope: values } = await executable.run({ image: picture(0) });
+      expect(values!.data.some((value) => value !== 0)).toBe(true);
+      await executable.dispose();
+      await metric.dispose();
+    }));
+
+  it("refuse heads that cannot be a score", () =>
+    withTemporaryFolder(async (folder) => {
+      const world = await writeTinyWorld(folder, 3);
+      const broken = join(folder, "broken");
+      await mkdir(broken);
+      const write = async (config: object): Promise<void> => {
+        await writeFile(join(broken, "config.json"), JSON.stringify(config));
+        await writeFile(join(broken, "model.safetensors"), encodeSafetensors(new Map()));
+      };
+      const opened = (): Promise<unknown> => openReward({ name: "aesthetic", path: broken }, backend);
+      await write({ clip: "../clip", layers: [2] });
+      await expect(opened()).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining("expected 1 as the last layer's width, got 2") as string });
+      await write({ layers: [1] });
+      await expect(opened()).rejects.toMatchObject({ name: "UsageError", code: "head-config" });
+      await expect(openReward({ name: "aesthetic", path: world.clip }, backend)).rejects.toMatchObject({ name: "UsageError", code: "head-config" });
+      await expect(openReward({ name: "aesthetic", path: join(folder, "none") }, backend)).rejects.toMatchObject({ code: "reward-weights-missing" });
+    }));
+});
