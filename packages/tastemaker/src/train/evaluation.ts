@@ -8,7 +8,7 @@ import type { EvaluationRecord, HeldOutPoint, PairedMetric } from "../report/rep
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
 import type { Metric } from "../rewards/reward.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
-import type { ParameterSet } from "./adamw.ts";
+import { copyParameters, type ParameterSet } from "./adamw.ts";
 
 /** Pictures of one model on the held-out prompts, and what every metric says of them. */
 export interface Scored {
@@ -41,6 +41,8 @@ export class Evaluator {
   readonly #options: EvaluatorOptions;
   #sampler: ImageSampler | undefined;
   #base: Scored | undefined;
+  /** The newest tuned result with a copy of its adapter, so that the last evaluation of a run is not done twice. */
+  #tuned: { readonly adapter: ParameterSet; readonly scored: Scored } | undefined;
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
@@ -54,7 +56,11 @@ export class Evaluator {
 
   /** The tuned model. */
   async tuned(adapter: ParameterSet): Promise<Scored> {
-    return this.#score(adapter, 1);
+    const last = this.#tuned;
+    if (last !== undefined && [...adapter].every(([name, values]) => values.every((value, i) => value === last.adapter.get(name)?.[i]))) return last.scored;
+    const scored = await this.#score(adapter, 1);
+    this.#tuned = { adapter: copyParameters(adapter), scored };
+    return scored;
   }
 
   /** Writes `evaluation.json` and the pictures it names into the run. Returns warnings in words. */

@@ -54,9 +54,11 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   let isFinished = true;
   try {
     if (state.iteration < config.iterations) {
+      output.note("preparing the training step (its gradient is derived and compiled once)");
       const parts = await session.compile();
       isFinished = await runTraining(parts, state, run, {
-        signal: timeOver === undefined ? signal : AbortSignal.any([signal, timeOver]),
+        shouldStop: () => signal.aborted || timeOver?.aborted === true,
+        note: (text) => output.note(text),
         onIteration: ({ iteration, reward, divergence, beta }) => progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`),
       });
     }

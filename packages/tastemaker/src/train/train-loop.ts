@@ -100,13 +100,15 @@ export async function computeIteration(parts: TrainParts, adapter: ParameterSet,
 }
 
 export interface TrainHooks {
-  /** Aborted: finish the iteration, save, return. */
-  readonly signal: AbortSignal;
+  /** Asked once per iteration; true: finish the iteration, save, return. */
+  shouldStop(): boolean;
+  /** Told what takes a while besides iterations. */
+  note(text: string): void;
   /** Called after every iteration with its line. */
   onIteration(line: MetricsLine): void;
 }
 
-/** Trains the adapter until the configured iterations are done (true) or the signal stops it (false); either way the state is saved. */
+/** Trains the adapter until the configured iterations are done (true) or it is asked to stop (false); either way the state is saved. */
 export async function runTraining(parts: TrainParts, state: TrainState, run: RunDirectory, hooks: TrainHooks): Promise<boolean> {
   const { config, evaluator, rewards } = parts;
   const { iterations, learningRate, weightDecay, maxGradNorm, adam, ema, evaluation, checkpoint } = config;
@@ -132,12 +134,15 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
       line = { ...line, heldOut };
       await run.writeFile(`samples/iteration-${String(done).padStart(6, "0")}.png`, await evaluator.sheet(scored));
     }
-    if (iteration === 0 && evaluation.every > 0) line = { ...line, heldOutBefore: heldOutPoints(await evaluator.base(state.parameters)) };
+    if (iteration === 0 && evaluation.every > 0) {
+      hooks.note("scoring the base model on the held-out prompts");
+      line = { ...line, heldOutBefore: heldOutPoints(await evaluator.base(state.parameters)) };
+    }
     await run.appendMetrics(line);
     await run.appendTimings({ iteration: done, seconds: (monotonicMs() - startedAt) / 1000, memoryBytes: process.memoryUsage.rss() });
     hooks.onIteration(line);
 
-    const isStopping = hooks.signal.aborted && done < iterations;
+    const isStopping = hooks.shouldStop() && done < iterations;
     if (done % checkpoint.every === 0 || done === iterations || isStopping || score !== undefined) {
       await run.checkpoint(done, (folder) => saveState(state, parts.layout, folder), { keep: checkpoint.keep, ...(score === undefined ? {} : { score }) });
     }

@@ -77,7 +77,7 @@ async function expectError(message: RegExp, ...args: string[]): Promise<void> {
   } finally {
     for (const { stream, write } of streams) stream.write = write;
   }
-  const lines = stderr.trimEnd().split("\n").filter((line) => !/^(?:run directory:|training \d)/.test(line));
+  const lines = stderr.trimEnd().split("\n").filter((line) => !/^(?:run directory:|preparing |training \d)/.test(line));
   expect(lines, args.join(" ")).toHaveLength(1);
   expect(lines[0]).toMatch(message);
   expect(code).toBe(2);
@@ -219,6 +219,11 @@ describe("bad input", () => {
     const shape = { dtype: "F32", shape: [2, 2], data: new Float32Array(4) } as const;
     await writeFile(other, encodeSafetensors(new Map([["unet.mid_block.attentions.7.transformer_blocks.0.attn1.to_q.lora_A.weight", shape]])));
     await expectError(/the adapter was made for another model/, "generate", "a cat", "--model", world.model, "--adapter", other);
+  });
+
+  it("a reward without any slope is an error, not a run that learns nothing", async () => {
+    const config = await writeConfig("flat", { rewards: [{ name: "aesthetic", path: world.taste, weight: 0 }], beta: 0 });
+    await expectError(/gradient/, "train", "-c", config, "--out", join(folder, "flat"));
   });
 
   it("a NaN stops the run, names the tensor and keeps the checkpoint", async () => {
