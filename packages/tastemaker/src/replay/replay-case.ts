@@ -9,7 +9,7 @@ import { replayRocm } from "./rocm-case.ts";
 import { replayDdim, replayLcm } from "./sample-case.ts";
 
 export interface ReplayCaseOptions {
-  /** How `rocm` runs its trajectory; the numbers do not depend on it. Default `none`. */
+  /** How `rocm` runs its trajectory; the numbers do not depend on it. Default `step`: for a single run, compiling matters more than running. */
   readonly checkpointing?: RocmStepOptions["checkpointing"];
 }
 
@@ -28,7 +28,7 @@ export async function replayCase(caseDirectory: string, backend: Backend, option
 }
 
 /** `replayCase` for a case that has been read. */
-export async function replayOpenedCase(kase: CaseFile, backend: Backend, { checkpointing = "none" }: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
+export async function replayOpenedCase(kase: CaseFile, backend: Backend, { checkpointing = "step" }: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
   const kinds: Readonly<Record<string, () => Promise<Map<string, ReplayedTensor>> | Map<string, ReplayedTensor>>> = {
     module: () => replayModule(kase, backend),
     "sample-lcm": () => replayLcm(kase, backend),
