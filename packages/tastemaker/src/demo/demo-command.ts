@@ -1,7 +1,7 @@
 import type { CommandContext } from "../cli/command-context.ts";
 import type { DemoOptions } from "../cli/commands/demo.ts";
 import { type Override, resolveTrainConfig } from "../config/load-config.ts";
-import { runTrain } from "../train/train-command.ts";
+import { trainAndReport } from "../train/train-command.ts";
 
 /** Settings of the demonstration where they differ from the defaults. */
 const settings: Readonly<Record<string, unknown>> = {
@@ -31,6 +31,6 @@ export async function runDemo(options: DemoOptions, context: CommandContext): Pr
   output.print("model learns from the slope of that score, while a divergence (KL) keeps it near the model it was. That takes a few minutes.");
   output.print(`Then the model before and after is compared on ${prompts} prompts that it was never trained on, with the same noise.`);
   const timeOver = AbortSignal.timeout(Math.round(minutes * 60_000));
-  await runTrain(config, { ...context, timeOver });
-  if (!context.signal.aborted) output.print("Open the report in a browser: pictures before and after, curves, and how sure the numbers are.");
+  const report = await trainAndReport(config, { ...context, timeOver });
+  if (report !== undefined) output.print(`\nOpen this page in a browser to see pictures before and after, curves, and how sure the numbers are:\n${report}`);
 }

@@ -46,8 +46,8 @@ export interface TrainContext extends CommandContext {
   readonly timeOver?: AbortSignal;
 }
 
-/** Trains from the state's iteration to the end, then compares and writes the report. */
-async function trainToEnd(session: TrainSession, config: TrainConfig, state: TrainState, run: RunDirectory, context: TrainContext): Promise<void> {
+/** Trains from the state's iteration to the end, then compares and writes the report, whose path it returns; undefined when Ctrl-C stopped it. */
+async function trainToEnd(session: TrainSession, config: TrainConfig, state: TrainState, run: RunDirectory, context: TrainContext): Promise<string | undefined> {
   const { output, signal, timeOver } = context;
   const root = shownPath(run.paths.root);
   const progress = new Progress({ label: "training", total: config.iterations, initial: state.iteration });
@@ -71,12 +71,13 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   if (!isFinished && signal.aborted) {
     output.print(`stopped after iteration ${state.iteration} of ${config.iterations}; everything is saved. Go on with: tastemaker resume ${root}`);
     output.result({ finished: false, run: run.paths.root, iterations: state.iteration });
-    return;
+    return undefined;
   }
-  await finish(session, state, run, context);
+  return finish(session, state, run, context);
 }
 
-async function finish(session: TrainSession, state: TrainState, run: RunDirectory, { output }: CommandContext): Promise<void> {
+/** Compares base and tuned model, writes the report and returns its path. */
+async function finish(session: TrainSession, state: TrainState, run: RunDirectory, { output }: CommandContext): Promise<string> {
   output.note("comparing the base and the tuned model on held-out prompts");
   const { record, warnings } = await session.evaluator.write(run, resultOf(state));
   for (const warning of warnings) output.note(`warning: ${warning}`);
@@ -92,10 +93,16 @@ async function finish(session: TrainSession, state: TrainState, run: RunDirector
     adapter: run.latest!.path,
     metrics: Object.fromEntries(Object.entries(record.metrics).map(([name, { base, tuned }]) => [name, comparePairs(base, tuned)])),
   });
+  return report;
 }
 
 /** `tastemaker train`. */
-export async function runTrain(given: TrainConfig, context: TrainContext): Promise<void> {
+export async function runTrain(config: TrainConfig, context: CommandContext): Promise<void> {
+  await trainAndReport(config, context);
+}
+
+/** Trains in a new run directory and returns the path of the report; undefined when Ctrl-C stopped it before. */
+export async function trainAndReport(given: TrainConfig, context: TrainContext): Promise<string | undefined> {
   const config = absolutePaths(given);
   const { output } = context;
   const warn = (text: string): void => output.note(`warning: ${text}`);
@@ -113,7 +120,7 @@ export async function runTrain(given: TrainConfig, context: TrainContext): Promi
     });
     output.note(`run directory: ${shownPath(run.paths.root)}`);
     try {
-      await trainToEnd(session, config, newState(session, config), run, context);
+      return await trainToEnd(session, config, newState(session, config), run, context);
     } finally {
       await run.close();
     }
