@@ -135,7 +135,7 @@ async function trainHead(build: string, samples: number, request: StageRequest, 
   const stage = await tasteHeadStage(images, heldOut, await openClipFiles(join(modelOf(build, "clip"), "clip"), false), request.seed, request.backend);
   const run = await openOrCreateRun(join(build, "head"), "pretrain head", { samples }, threads);
   try {
-    const plan = { samples, seed: request.seed, checkpointEvery: samples, sampleEvery: Math.ceil(samples / 5) };
+    const plan = { samples, seed: request.seed, workers: 1, checkpointEvery: samples, sampleEvery: Math.ceil(samples / 5) };
     await runPretraining(stage, plan, run, request.backend, { signal: context.signal, note: context.output.note });
   } finally {
     await run.close();
