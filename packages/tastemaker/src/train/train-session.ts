@@ -14,7 +14,7 @@ import { rewardMetric } from "../rewards/reward-metric.ts";
 import { openWorldMetrics } from "../rewards/world-metrics.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
 import { typicalDivergence } from "./beta-controller.ts";
-import { compileRocmStep } from "./compile-rocm-step.ts";
+import { compileRocmStep } from "./rocm-step.ts";
 import { Evaluator } from "./evaluation.ts";
 import { hashInputs } from "./run-inputs.ts";
 import type { TrainParts } from "./train-loop.ts";

@@ -1,1 +1,0 @@
-export { compileRocmStep } from "./rocm-step.ts";
