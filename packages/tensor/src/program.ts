@@ -4,26 +4,14 @@ import { UsageError } from "./errors.ts";
 import { numberText } from "./number-text.ts";
 import { constantOperator, input, inputOperator, weightOperator } from "./ops/leaves.ts";
 import type { DType, Shape } from "./shape.ts";
-import { type Attribute, Node, Tensor, type WeightSource } from "./tensor.ts";
+import { type Attribute, Node, type Port, type Program, Tensor, type WeightSource } from "./tensor.ts";
 
-/** A named input or output. */
-export interface Port {
-  readonly name: string;
-  readonly tensor: Tensor;
-}
+export type { Port, Program } from "./tensor.ts";
 
 /** Shape and type of an input; float32 unless said. */
 export interface InputSpec {
   readonly shape: Shape;
   readonly dtype?: DType;
-}
-
-/** A pure function over tensors, written down: an immutable list of operator applications in an order in which they can run. */
-export interface Program {
-  readonly inputs: readonly Port[];
-  readonly outputs: readonly Port[];
-  /** Every node the outputs need, operands before users; leaves included. */
-  readonly nodes: readonly Node[];
 }
 
 /** All nodes that the tensors need, operands first, in a deterministic order (depth first, operands left to right). */

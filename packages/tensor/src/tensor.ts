@@ -1,5 +1,4 @@
 import { checkShape, type DType, type Shape, type TensorType } from "./shape.ts";
-import type { Program } from "./program.ts";
 
 /** Where a frozen weight lies: a run of bytes of a file, used in place. */
 export interface WeightSource {
@@ -131,6 +130,20 @@ export class Tensor implements TensorType {
     this.shape = type.shape;
     this.dtype = type.dtype;
   }
+}
+
+/** A named input or output. */
+export interface Port {
+  readonly name: string;
+  readonly tensor: Tensor;
+}
+
+/** A pure function over tensors, written down: an immutable list of operator applications in an order in which they can run. */
+export interface Program {
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+  /** Every node the outputs need, operands before users; leaves included. */
+  readonly nodes: readonly Node[];
 }
 
 /** A tensor, or a number that becomes a scalar constant. */
