@@ -3,7 +3,7 @@ import { add, type Backend, constant, div, input, logSumExp, matmul, mean, minim
 import { type CaptionedImages, VisitOrder } from "../data/captioned-images.ts";
 import type { ParameterSet } from "../train/adamw.ts";
 import type { Stage } from "./stage.ts";
-import type { CaptionTokens } from "./text-ids.ts";
+import type { MadeTokenizer } from "./text-ids.ts";
 import { trainableScope, trainingProgram } from "./trainable.ts";
 import { tensorsOf } from "./unet-stage.ts";
 
@@ -33,7 +33,7 @@ function contrastive(scores: Tensor, axis: number): Tensor {
 }
 
 /** Training a CLIP from scratch on captioned pictures: symmetric InfoNCE over the batch (Radford et al. 2021). */
-export function clipStage(settings: ClipSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, tokens: CaptionTokens, seed: number, backend: Backend): Stage {
+export function clipStage(settings: ClipSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, tokens: MadeTokenizer, seed: number, backend: Backend): Stage {
   const textConfig = { ...(settings.config["text_config"] as ConfigJson), vocab_size: tokens.vocabularySize, eos_token_id: tokens.endId, max_position_embeddings: tokens.length };
   const json = { architectures: ["CLIPModel"], model_type: "clip", ...settings.config, text_config: textConfig };
   const config = parseClipConfig(json);

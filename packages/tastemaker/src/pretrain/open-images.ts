@@ -1,10 +1,9 @@
-import { fileURLToPath } from "node:url";
 import type { CaptionedImages } from "../data/captioned-images.ts";
 import { ImageFolder } from "../data/image-folder.ts";
+import { worldFolder } from "../models/emoji-world.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
-
-/** Folder of the embedded world in the source tree. */
-export const emojiWorldFolder: string = fileURLToPath(new URL("../../../../worlds/emoji", import.meta.url));
+import { imageSize as emojiSize } from "../worlds/emoji/renderer.ts";
+import { UsageError } from "@tastemaker/tensor";
 
 /** Pictures to train on and pictures to look at; for a folder they are the same. */
 export interface ImageSplits {
@@ -13,11 +12,12 @@ export interface ImageSplits {
 }
 
 /** Opens `emoji` (the generator of the embedded world) or a folder of captioned pictures. Throws `UsageError`. */
-export async function openImages(source: string, seed: number, imageSize = 64): Promise<ImageSplits> {
+export async function openImages(source: string, seed: number, imageSize: number): Promise<ImageSplits> {
   if (source === "emoji") {
+    if (imageSize !== emojiSize) throw new UsageError("image-size", `pictures: expected imageSize ${emojiSize} for the emoji world, got ${imageSize}`);
     return {
-      training: await EmojiImages.open(emojiWorldFolder, { seed }),
-      heldOut: await EmojiImages.open(emojiWorldFolder, { seed, split: "held-out" }),
+      training: await EmojiImages.open(worldFolder, { seed }),
+      heldOut: await EmojiImages.open(worldFolder, { seed, split: "held-out" }),
     };
   }
   const folder = await ImageFolder.open(source, imageSize);

@@ -1,8 +1,10 @@
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { clipText, parseClipTextConfig, parseUNetConfig, unetParameters } from "@tastemaker/diffusion";
+import { clipText, openClipTokenizer, parseClipTextConfig, parseUNetConfig, unetParameters } from "@tastemaker/diffusion";
 import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
-import { readNodeWeight } from "../platform/node-files.ts";
+import { worldName, worldPart } from "../models/emoji-world.ts";
+import { openNodeFolder, readNodeWeight } from "../platform/node-files.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
 import { judgeStage } from "../worlds/emoji/judge-stage.ts";
 import { heldOutPrompts } from "../worlds/emoji/prompts.ts";
@@ -14,7 +16,8 @@ import { openAutoencoder, openComponent } from "./open-component.ts";
 import { openImages } from "./open-images.ts";
 import { clipSettings, distillSettings, judgeSettings, loadSettings, unetSettings, vaeSettings } from "./settings.ts";
 import type { Stage } from "./stage.ts";
-import { type CaptionTokens, captionTokens, vocabularyOf } from "./text-ids.ts";
+import { pipelineIndex } from "./pipeline-index.ts";
+import { type CaptionTokens, captionTokens, type MadeTokenizer, tokensOf, vocabularyOf } from "./text-ids.ts";
 import { unetStage } from "./unet-stage.ts";
 import { vaeStage } from "./vae-stage.ts";
 
@@ -40,7 +43,7 @@ export interface StageRequest {
 const sheetCount = 32;
 
 /** The world's tokenizer, or one made from the captions of a folder. */
-async function tokensFor(data: string, images: CaptionedImages<unknown>): Promise<CaptionTokens> {
+async function tokensFor(data: string, images: CaptionedImages<unknown>): Promise<MadeTokenizer> {
   if (data === "emoji") return captionTokens(worldBpe(), worldContextLength);
   const { captions } = await images.batch([]);
   const all = "captions" in images && typeof images.captions === "function" ? (images.captions() as string[]) : [...captions];
@@ -55,32 +58,55 @@ async function sheetPrompts(data: string, images: CaptionedImages<unknown>): Pro
 /** Prepares one part of `tastemaker pretrain`. Throws `UsageError` for bad settings or data. */
 export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", request: StageRequest): Promise<PreparedStage> {
   const { data, seed, config, assignments, backend } = request;
-  const { training, heldOut } = await openImages(data, seed);
   if (part === "vae") {
     const settings = await loadSettings(vaeSettings, config, assignments);
+    const { training, heldOut } = await openImages(data, seed, settings.imageSize);
     return { stage: vaeStage(settings, training, heldOut, seed, backend), settings };
   }
   if (part === "clip") {
     const settings = await loadSettings(clipSettings, config, assignments);
+    const { training, heldOut } = await openImages(data, seed, settings.imageSize);
     return { stage: clipStage(settings, training, heldOut, await tokensFor(data, training), seed, backend), settings };
   }
   if (part === "judge") {
+    const settings = await loadSettings(judgeSettings, config, assignments);
+    const { training, heldOut } = await openImages(data, seed, settings.imageSize);
     if (!(training instanceof EmojiImages) || !(heldOut instanceof EmojiImages)) {
       throw new UsageError("data-unlabelled", `judge: expected pictures with labels, got ${data}`, "only --data emoji has them");
     }
-    const settings = await loadSettings(judgeSettings, config, assignments);
     return { stage: judgeStage(settings, training, heldOut, seed, backend), settings };
   }
   const settings = await loadSettings(unetSettings, config, assignments);
+  const { training, heldOut } = await openImages(data, seed, settings.imageSize);
   const vae = await openAutoencoder(settings.vae);
   const cache = await cacheLatents(training, settings.cache, vae, request.cacheFolder, backend);
-  return { stage: unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend), settings };
+  const stage = unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend);
+  return { stage: withFiles(stage, await pipelineFiles("StableDiffusionPipeline", [["vae", settings.vae]])), settings };
+}
+
+/** The stage, whose finished model has further files. */
+function withFiles(stage: Stage, files: ReadonlyMap<string, string | Uint8Array>): Stage {
+  return { ...stage, finish: async (average) => new Map([...files, ...(await stage.finish(average))]) };
+}
+
+/** `model_index.json` and the parts that are taken over unchanged, so that a finished model is a whole diffusers directory. */
+async function pipelineFiles(pipeline: "StableDiffusionPipeline" | "LatentConsistencyModelPipeline", parts: readonly (readonly [name: string, folder: string])[]): Promise<Map<string, string | Uint8Array>> {
+  const files = new Map<string, string | Uint8Array>([["model_index.json", pipelineIndex(pipeline)]]);
+  for (const [name, folder] of parts) {
+    for (const file of await readdir(folder)) files.set(`${name}/${file}`, await readFile(join(folder, file)));
+  }
+  return files;
+}
+
+/** Folders of a teacher's parts. The embedded world's teacher shares all but the U-Net with its student. */
+function teacherFolders(name: string): { readonly unet: string; readonly shared: string } {
+  return name === worldName ? { unet: join(worldPart("teacher"), "unet"), shared: worldPart("lcm") } : { unet: join(name, "unet"), shared: name };
 }
 
 /** Opens a diffusion model as a teacher. */
-async function openTeacher(folder: string, vaeFolder: string, captionIds: CaptionTokens, backend: Backend): Promise<Teacher> {
-  const net = await openComponent(join(folder, "unet"));
-  const text = await openComponent(join(folder, "text_encoder"), "model.safetensors");
+async function openTeacher(folders: ReturnType<typeof teacherFolders>, captionIds: CaptionTokens, backend: Backend): Promise<Teacher> {
+  const net = await openComponent(folders.unet);
+  const text = await openComponent(join(folders.shared, "text_encoder"), "model.safetensors");
   const config = parseUNetConfig(net.json);
   const textConfig = parseClipTextConfig(text.json);
   const values = new Map(
@@ -97,7 +123,7 @@ async function openTeacher(folder: string, vaeFolder: string, captionIds: Captio
   return {
     unet: { scope: net.scope, config, json: net.json },
     values,
-    vae: await openAutoencoder(vaeFolder),
+    vae: await openAutoencoder(join(folders.shared, "vae")),
     contextShape: [captionIds.length, textConfig.width],
     contexts: async (captions) => {
       const missing = [...new Set(captions)].filter((caption) => !known.has(caption));
@@ -114,13 +140,16 @@ async function openTeacher(folder: string, vaeFolder: string, captionIds: Captio
   };
 }
 
-/** Prepares `tastemaker distill`. `teacher` is a diffusers folder with unet/, text_encoder/ and vae/. */
-export async function prepareDistillation(teacherFolder: string, request: StageRequest): Promise<PreparedStage> {
+/** Prepares `tastemaker distill`. `teacher` is `emoji` or a diffusers folder. */
+export async function prepareDistillation(teacherName: string, request: StageRequest): Promise<PreparedStage> {
   const { data, seed, config, assignments, backend } = request;
   const settings = await loadSettings(distillSettings, config, assignments);
-  const { training, heldOut } = await openImages(data, seed);
-  const tokens = await tokensFor(data, training);
-  const teacher = await openTeacher(teacherFolder, join(teacherFolder, "vae"), tokens, backend);
+  const { training, heldOut } = await openImages(data, seed, settings.imageSize);
+  const folders = teacherFolders(teacherName);
+  const tokenizer = await openClipTokenizer(await openNodeFolder(folders.shared), "tokenizer/");
+  const teacher = await openTeacher(folders, tokensOf(tokenizer), backend);
   const cache = await cacheLatents(training, settings.cache, teacher.vae, request.cacheFolder, backend);
-  return { stage: distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, backend), settings };
+  const stage = distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, backend);
+  const kept = ["vae", "text_encoder", "tokenizer"].map((part) => [part, join(folders.shared, part)] as const);
+  return { stage: withFiles(stage, await pipelineFiles("LatentConsistencyModelPipeline", kept)), settings };
 }

@@ -1,6 +1,5 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { DistillOptions } from "../cli/commands/distill.ts";
 import type { PretrainOptions } from "../cli/commands/pretrain.ts";
@@ -27,7 +26,6 @@ async function run(kind: string, options: Omit<PretrainOptions, "part">, context
 /** `tastemaker pretrain PART`. */
 export async function runPretrain(options: PretrainOptions, context: CommandContext): Promise<void> {
   const { part } = options;
-  if (part === "head") throw new UsageError("part-unavailable", "pretrain: expected vae, clip, unet or judge, got head", "the taste head is trained by `tastemaker world build`");
   await run(`pretrain ${part}`, options, context, (request) => prepareStage(part, request));
 }
 

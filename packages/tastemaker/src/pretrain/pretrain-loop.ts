@@ -101,9 +101,9 @@ async function loadState(state: TrainingState, path: string): Promise<void> {
   state.optimizer.updates = progress.updates;
 }
 
-/** Linear warm-up, then a cosine down to 2 % of the peak at the end. */
+/** Linear warm-up (at most 5 % of the training), then a cosine down to 2 % of the peak at the end. `done` is the share of the training, 0..1. */
 export function learningRateAt(stage: Pick<Stage, "learningRate" | "warmupSteps">, step: number, done: number): number {
-  const warm = Math.min(1, (step + 1) / Math.max(1, stage.warmupSteps));
+  const warm = Math.min(1, Math.max((step + 1) / Math.max(1, stage.warmupSteps), done / 0.05));
   return stage.learningRate * warm * (0.02 + 0.98 * 0.5 * (1 + Math.cos(Math.PI * Math.min(1, done))));
 }
 

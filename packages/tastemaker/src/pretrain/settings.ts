@@ -8,7 +8,7 @@ import type { VaeSettings } from "./vae-stage.ts";
 import type { JudgeSettings } from "../worlds/emoji/judge-stage.ts";
 
 /** A stage's settings with the length of its training. */
-export type Planned<Settings> = Settings & { readonly samples: number; readonly workers: number };
+export type Planned<Settings> = Settings & { readonly samples: number; readonly workers: number; readonly imageSize: number };
 
 const modelConfig = (description: string, value: Readonly<Record<string, unknown>>): z.ZodDefault<z.ZodRecord<z.ZodString, z.ZodUnknown>> =>
   z.record(z.string(), z.unknown()).default(value).describe(description);
@@ -54,6 +54,7 @@ const visionConfig = { hidden_size: 128, intermediate_size: 512, num_hidden_laye
 const samples = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int().positive().default(count).describe("pictures to train on in all");
 const workers = (count: number): z.ZodDefault<z.ZodNumber> =>
   z.number().int().min(1).max(256).default(count).describe("batches per step, each on a core of its own, gradients averaged; 1 uses all cores on one batch");
+const imageSide = z.number().int().min(8).max(4096).default(64).describe("side of the pictures in pixels; those of a folder are scaled and cropped to it, the emoji world's are 64");
 const rate = (value: number): z.ZodDefault<z.ZodNumber> => z.number().positive().default(value).describe("peak learning rate of AdamW; warmed up linearly, lowered by a cosine");
 const batchSize = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int().positive().default(count).describe("pictures per step");
 
@@ -61,6 +62,7 @@ const batchSize = (count: number): z.ZodDefault<z.ZodNumber> => z.number().int()
 export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
   samples: samples(100_000),
   workers: workers(2),
+  imageSize: imageSide,
   learningRate: rate(1.2e-3),
   batch: batchSize(8),
   cropSide: z.number().int().positive().default(32).describe("side of the crops that the first part trains on, in pixels"),
@@ -75,6 +77,7 @@ export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
 export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
   samples: samples(300_000),
   workers: workers(2),
+  imageSize: imageSide,
   learningRate: rate(1e-3),
   batch: batchSize(24),
   vae: z.string().describe("folder with the trained autoencoder (vae/ of a model)"),
@@ -89,6 +92,7 @@ export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
 export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObject({
   samples: samples(100_000),
   workers: workers(2),
+  imageSize: imageSide,
   learningRate: rate(4e-4),
   batch: batchSize(12),
   cache: z.number().int().positive().default(30_000).describe("pictures encoded once and kept"),
@@ -103,6 +107,7 @@ export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObje
 export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
   samples: samples(120_000),
   workers: workers(1),
+  imageSize: imageSide,
   learningRate: rate(1.2e-3),
   batch: batchSize(192),
   config: modelConfig("transformers CLIPModel configuration", { projection_dim: 64, logit_scale_init_value: 2.6592, text_config: textConfig, vision_config: visionConfig }),
@@ -112,6 +117,7 @@ export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
 export const judgeSettings: z.ZodType<Planned<JudgeSettings>> = z.strictObject({
   samples: samples(80_000),
   workers: workers(2),
+  imageSize: imageSide,
   learningRate: rate(2e-3),
   batch: batchSize(32),
   width: z.number().int().positive().default(32).describe("channels of the first layer"),

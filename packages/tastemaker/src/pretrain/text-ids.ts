@@ -1,9 +1,8 @@
 import { ClipTokenizer, clipTokenizerJson } from "@tastemaker/diffusion";
 import { type ClipBpe, clipTokenizerFiles, countWords, trainClipBpe } from "../data/clip-bpe.ts";
 
-/** A tokenizer made for some captions, its files, and token ids by caption. */
+/** Token ids of captions, cached. */
 export interface CaptionTokens {
-  readonly files: Readonly<Record<string, string>>;
   readonly vocabularySize: number;
   readonly endId: number;
   readonly length: number;
@@ -11,13 +10,11 @@ export interface CaptionTokens {
   ids(captions: readonly string[]): Int32Array;
 }
 
-/** Builds the tokenizer of a vocabulary. Ids are cached by caption. */
-export function captionTokens(bpe: ClipBpe, length: number): CaptionTokens {
-  const files = clipTokenizerFiles(bpe, length);
-  const tokenizer = new ClipTokenizer(clipTokenizerJson(JSON.parse(files["vocab.json"]!) as Record<string, number>, files["merges.txt"]!), JSON.parse(files["tokenizer_config.json"]!) as Record<string, unknown>);
+/** The ids that a tokenizer gives, cached by caption. */
+export function tokensOf(tokenizer: ClipTokenizer): CaptionTokens {
+  const length = tokenizer.maxLength;
   const known = new Map<string, Int32Array>();
   return {
-    files,
     vocabularySize: tokenizer.vocabularySize,
     endId: tokenizer.endId,
     length,
@@ -31,6 +28,18 @@ export function captionTokens(bpe: ClipBpe, length: number): CaptionTokens {
       return result;
     },
   };
+}
+
+/** A tokenizer made for some captions, with its files. */
+export interface MadeTokenizer extends CaptionTokens {
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** Builds the tokenizer of a vocabulary. */
+export function captionTokens(bpe: ClipBpe, length: number): MadeTokenizer {
+  const files = clipTokenizerFiles(bpe, length);
+  const json = clipTokenizerJson(JSON.parse(files["vocab.json"]!) as Record<string, number>, files["merges.txt"]!);
+  return { files, ...tokensOf(new ClipTokenizer(json, JSON.parse(files["tokenizer_config.json"]!) as Record<string, unknown>)) };
 }
 
 /** A vocabulary for any captions: the words seen, by byte-pair merges. */

@@ -23,7 +23,7 @@ import type { ParameterSet } from "../train/adamw.ts";
 import type { LatentCache } from "./latent-cache.ts";
 import type { Autoencoder } from "./open-component.ts";
 import type { Stage } from "./stage.ts";
-import type { CaptionTokens } from "./text-ids.ts";
+import type { MadeTokenizer } from "./text-ids.ts";
 import { trainableScope, trainingProgram, withPrefix } from "./trainable.ts";
 
 export interface UNetSettings {
@@ -128,7 +128,7 @@ export function unetStage(
   settings: UNetSettings,
   cache: LatentCache,
   vae: Autoencoder,
-  tokens: CaptionTokens,
+  tokens: MadeTokenizer,
   sheetPrompts: readonly string[],
   seed: number,
   backend: Backend,
@@ -201,7 +201,6 @@ export function unetStage(
         ["text_encoder/config.json", encode({ architectures: ["CLIPTextModel"], model_type: "clip_text_model", ...textJson })],
         ["text_encoder/model.safetensors", encodeSafetensors(tensorsOf(average, parameters, "text_encoder."), metadata)],
         ["scheduler/scheduler_config.json", encode(ddimSchedulerJson)],
-        ["vae/config.json", encode({ _class_name: "AutoencoderKL", ...vae.json })],
         ...Object.entries(tokens.files).map(([name, content]): [string, string] => [`tokenizer/${name}`, content]),
       ]);
     },

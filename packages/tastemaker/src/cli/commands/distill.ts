@@ -21,7 +21,7 @@ export function register(program: Command, engine: Engine<DistillOptions>): void
   const command = program
     .command("distill")
     .description("Distil a diffusion model into a latent consistency model; run again to continue.")
-    .argument("<teacher>", "folder of the teacher in the diffusers layout")
+    .argument("<teacher>", "emoji, or the teacher's folder in the diffusers layout")
     .requiredOption("--out <folder>", "run directory")
     .option("--data <source>", "emoji, or a folder of pictures with captions", "emoji")
     .option("-c, --config <file>", "settings of the distillation (JSON)")
@@ -31,5 +31,5 @@ export function register(program: Command, engine: Engine<DistillOptions>): void
     .option("--seed <n>", "equal seeds give equal weights", wholeNumber(0), 0)
     .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
     .action((teacher: string, options: Omit<DistillOptions, "teacher">, self: Command) => runEngine(self, engine, { ...options, teacher }));
-  addExamples(command, ["tastemaker distill worlds/emoji/teacher --out runs/lcm --minutes 60"]);
+  addExamples(command, ["tastemaker distill emoji --out runs/lcm --minutes 60"]);
 }

@@ -5,7 +5,7 @@ import { addExamples, collect } from "../help.ts";
 import { realNumber, wholeNumber } from "../parse-option.ts";
 import { runEngine } from "../run-engine.ts";
 
-export const pretrainParts = ["vae", "clip", "unet", "judge", "head"] as const;
+export const pretrainParts = ["vae", "clip", "unet", "judge"] as const;
 
 export interface PretrainOptions {
   readonly part: (typeof pretrainParts)[number];

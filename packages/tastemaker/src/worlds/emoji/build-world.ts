@@ -2,7 +2,6 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { encodeSafetensors, readSafetensorsHeader, readTensorFloat32, type TensorToStore } from "@tastemaker/diffusion";
-import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../../cli/command-context.ts";
 import { formatDuration } from "../../cli/progress.ts";
 import { worldFolder } from "../../models/emoji-world.ts";
@@ -11,6 +10,7 @@ import { openNodeFile } from "../../platform/node-files.ts";
 import { openClipFiles } from "../../rewards/clip-model.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { monotonicMs } from "../../storage/clock.ts";
+import { pipelineIndex } from "../../pretrain/pipeline-index.ts";
 import { openOrCreateRun, runStage } from "../../pretrain/run-stage.ts";
 import { prepareDistillation, prepareStage, type StageRequest } from "../../pretrain/prepare-stage.ts";
 import { runPretraining } from "../../pretrain/pretrain-loop.ts";
@@ -54,19 +54,6 @@ async function copyText(from: string, to: string): Promise<void> {
 
 const tokenizerFiles = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] as const;
 
-const pipelineIndex = {
-  _class_name: "LatentConsistencyModelPipeline",
-  feature_extractor: [null, null],
-  image_encoder: [null, null],
-  requires_safety_checker: false,
-  safety_checker: [null, null],
-  scheduler: ["diffusers", "LCMScheduler"],
-  text_encoder: ["transformers", "CLIPTextModel"],
-  tokenizer: ["transformers", "CLIPTokenizer"],
-  unet: ["diffusers", "UNet2DConditionModel"],
-  vae: ["diffusers", "AutoencoderKL"],
-};
-
 /** Puts the finished parts together under `worlds/emoji`, in float16 and the diffusers layout. */
 export async function assembleWorld(build: string, target: string = worldFolder): Promise<void> {
   const component = async (part: string, folder: string, to: string, weights = "diffusion_pytorch_model.safetensors"): Promise<void> => {
@@ -74,7 +61,7 @@ export async function assembleWorld(build: string, target: string = worldFolder)
     await copyHalf(join(modelOf(build, part), folder, weights), join(target, to, weights));
   };
   await mkdir(join(target, "lcm"), { recursive: true });
-  await writeFileAtomic(join(target, "lcm", "model_index.json"), `${JSON.stringify(pipelineIndex, null, 2)}\n`);
+  await writeFileAtomic(join(target, "lcm", "model_index.json"), pipelineIndex("LatentConsistencyModelPipeline"));
   await component("distill", "unet", "lcm/unet");
   await copyText(join(modelOf(build, "distill"), "scheduler/scheduler_config.json"), join(target, "lcm/scheduler/scheduler_config.json"));
   await component("vae", "vae", "lcm/vae");
@@ -108,7 +95,7 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
       await trainHead(options.out, wanted, request, context, options.threads);
     } else {
       const isFinished = await runStage(`pretrain ${name}`, { out, threads: options.threads }, context, request, async (asked) => {
-        if (name === "distill") return prepareDistillation(await teacherFolder(options.out), asked);
+        if (name === "distill") return prepareDistillation(modelOf(options.out, "unet"), asked);
         const extra = name === "unet" ? [`vae=${join(modelOf(options.out, "vae"), "vae")}`] : [];
         return prepareStage(name, { ...asked, assignments: [...asked.assignments, ...extra] });
       });
@@ -118,15 +105,6 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
   }
   await assembleWorld(options.out);
   context.output.print(`the world is built: ${worldFolder}`);
-}
-
-/** A folder in which the distillation finds U-Net, text encoder and autoencoder together. */
-async function teacherFolder(build: string): Promise<string> {
-  const model = modelOf(build, "unet");
-  const [from, to] = [join(modelOf(build, "vae"), "vae"), join(model, "vae")];
-  if (!existsSync(join(model, "unet"))) throw new UsageError("teacher-missing", `distill: expected a trained U-Net, got none (at ${model})`, "run `tastemaker world build`");
-  for (const name of ["config.json", "diffusion_pytorch_model.safetensors"]) await copyText(join(from, name), join(to, name));
-  return model;
 }
 
 async function trainHead(build: string, samples: number, request: StageRequest, context: CommandContext, threads: number): Promise<void> {
