@@ -1,6 +1,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
 import { InternalError, UsageError } from "../errors.ts";
-import { encodeProgram } from "../onnx/encode.ts";
+import { type EncodedParts, encodeInParts } from "../onnx/encode.ts";
+import type { MemoryEstimate } from "../onnx/memory.ts";
 import type { DType } from "../shape.ts";
 import { type Backend, bindInputs, type HostData, type HostTensor } from "./backend.ts";
 
@@ -21,6 +22,67 @@ export interface OnnxBackendOptions {
 
 /** Weights above this size are used in place from their files; below, copied and reordered for speed. */
 const LOW_MEMORY_BYTES = 512 * 2 ** 20;
+
+/** Above this many nodes onnxruntime's rewrites take longer than they save: seven seconds for eight U-Net steps with gradients. */
+const LARGE_GRAPH_NODES = 4000;
+
+/** Slower than what it replaces (measured). */
+const SLOW_OPTIMIZERS = ["SkipLayerNormFusion"];
+
+/**
+ * Every rewrite that passes over the whole graph, but for the one that gives convolutions blocked channels, which brings the speed.
+ * Source: onnxruntime, core/optimizer/graph_transformer_utils.cc.
+ */
+const PATIENT_OPTIMIZERS = [
+  ...SLOW_OPTIMIZERS,
+  "AttentionFusion", "Avx2WeightS8ToU8Transformer", "BiasDropoutFusion", "BiasGeluFusion", "BiasSkipLayerNormFusion", "BiasSoftmaxFusion", "CommonSubexpressionElimination",
+  "ConstantFolding", "ConstantSharing", "ConvActivationFusion", "ConvAddActivationFusion", "DoubleQDQPairsRemover", "DynamicQuantizeMatMulFusion", "EmbedLayerNormFusion",
+  "EnsureUniqueDQForNodeUnit", "FastGeluFusion", "FuseFp16InitializerToFp32NodeTransformer", "GatherSliceToSplitFusion", "GatherToSliceFusion", "GeluFusionL1", "GeluFusionL2",
+  "GemmActivationFusion", "GroupQueryAttentionFusion", "GroupQueryAttentionPreNormFusion", "LabelEncoderFusion", "LayerNormFusionL1", "LayerNormFusionL2",
+  "Level1_RuleBasedTransformer", "Level2_RuleBasedTransformer", "MatMulActivationFusion", "MatMulAddFusion", "MatMulIntegerToFloatFusion", "MatMulNBitsFusion", "MatMulNBitsMlpFusion",
+  "MatMulNBitsQkvFusion", "MatMulScaleFusion", "MatMul_BatchNormalization_Fusion", "MatmulTransposeFusion", "NhwcTransformer", "NotWhereFusion", "Pad_Fusion", "QDQFinalCleanupTransformer",
+  "QDQPropagationTransformer", "QDQS8ToU8Transformer", "QDQSelectorActionTransformer", "QuickGeluFusion", "ReshapeFusion", "SimplifiedLayerNormFusion", "TransposeOptimizer",
+  "WeightBiasQuantization", "WhereDummyDq",
+];
+
+/** Settings of a session; see `onnxBackend` for why. */
+function sessionOptions(settings: {
+  readonly provider: string;
+  readonly threads: number;
+  readonly level: "all" | "disabled";
+  readonly folder: string | undefined;
+  readonly keepsWeightsInPlace: boolean;
+  readonly disabledOptimizers: readonly string[];
+}): InferenceSession.SessionOptions {
+  const { provider, threads, level, folder, keepsWeightsInPlace, disabledOptimizers } = settings;
+  return {
+    executionProviders: [provider],
+    graphOptimizationLevel: level,
+    enableMemPattern: false,
+    executionMode: "sequential",
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+    extra: {
+      session: {
+        "intra_op.allow_spinning": "0",
+        ...(keepsWeightsInPlace ? { disable_prepacking: "1" } : {}),
+        ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
+      },
+      optimization: { disable_specified_optimizers: disabledOptimizers.join(";") },
+    },
+  };
+}
+
+/** Runs the part of a program that is the same every time. */
+async function prepare(ort: OnnxRuntime, preparation: EncodedParts["preparation"], threads: number): Promise<Map<string, Float32Array>> {
+  if (!preparation) return new Map();
+  const { model, folder, results } = preparation;
+  const session = await ort.InferenceSession.create(model, sessionOptions({ provider: "cpu", threads, level: "disabled", folder, keepsWeightsInPlace: true, disabledOptimizers: [] }));
+  const values = await session.run({});
+  await session.release();
+  return new Map(results.map((name) => [name, values[name]!.data as Float32Array]));
+}
 
 /** Float32 numbers for onnxruntime; booleans as bytes. */
 function toRuntime(data: HostData, dtype: DType): Float32Array | Int32Array | Uint8Array {
@@ -49,27 +111,14 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
       // Optimisers pay where frozen weights can be folded and reordered (a fifth, bench/tensor-unet-training.ts). Everywhere else they gain
       // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak; so shapes can be hidden too.
       const isOptimised = weightBytes > 0 && !isLow && !hasSegments;
-      const { model, folder, memory } = encodeProgram(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose", hideShapes: !isOptimised && provider === "cpu" });
-      const extra = {
-        session: {
-          "intra_op.allow_spinning": "0",
-          ...(isLow ? { disable_prepacking: "1" } : {}),
-          ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
-        },
-        optimization: { disable_specified_optimizers: "SkipLayerNormFusion" },
-      };
+      const parts = encodeInParts(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose", hideShapes: !isOptimised && provider === "cpu" }, isOptimised);
       let session: InferenceSession;
+      let memory: MemoryEstimate;
       try {
-        session = await ort.InferenceSession.create(model, {
-          executionProviders: [provider],
-          graphOptimizationLevel: isOptimised ? "all" : "disabled",
-          enableMemPattern: false,
-          executionMode: "sequential",
-          intraOpNumThreads: threads,
-          interOpNumThreads: 1,
-          logSeverityLevel: 3,
-          extra,
-        });
+        const { model, folder, nodes, memory: estimate } = parts.finish(await prepare(ort, parts.preparation, threads));
+        memory = estimate;
+        const disabledOptimizers = nodes.length > LARGE_GRAPH_NODES ? PATIENT_OPTIMIZERS : SLOW_OPTIMIZERS;
+        session = await ort.InferenceSession.create(model, sessionOptions({ provider, threads, level: isOptimised ? "all" : "disabled", folder, keepsWeightsInPlace: isLow, disabledOptimizers }));
       } catch (error) {
         if (provider === "cpu") throw new InternalError(`onnxruntime refused a program: ${String(error)}`);
         const available = ort.listSupportedBackends?.().map(({ name }) => name).join(", ") ?? "unknown";

@@ -3,12 +3,13 @@ import { constantOperator, inputOperator, weightOperator } from "../ops/leaves.t
 import { inlineSegments } from "../ops/segment.ts";
 import { reshapeOperator } from "../ops/shaping.ts";
 import { nodesOf, type Program } from "../program.ts";
-import type { Shape } from "../shape.ts";
 import { simplify } from "../simplify.ts";
-import type { OnnxAttribute, OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
+import type { OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
 import { fuseBiases } from "./fuse-biases.ts";
-import { type MemoryEstimate, simulatePeak } from "./memory.ts";
-import { candidateListings, type Listing } from "./order.ts";
+import { GraphBuilder } from "./graph-builder.ts";
+import { type HoistedGraph, hoistPreparations, weightFiles } from "./hoist.ts";
+import { describeNode, type MemoryEstimate, memoryModel, simulatePeak } from "./memory.ts";
+import { candidateListings, dependenciesOf, executionOrder, type Listing } from "./order.ts";
 import { bytesOfType, inferValueTypes, type ValueType, widthOfElementType } from "./value-types.ts";
 import { ELEMENT_TYPE, type OnnxInitializer, type OnnxNode, writeModel } from "./writer.ts";
 
@@ -35,13 +36,6 @@ export interface EncodedProgram {
   readonly memory: MemoryEstimate;
 }
 
-/** Bytes of a number list in the element type's little-endian form. */
-function bytesOf(values: ArrayLike<number>, type: "float32" | "int32" | "int64" | "bool"): Uint8Array {
-  if (type === "int64") return new Uint8Array(BigInt64Array.from(Array.from(values), BigInt).buffer);
-  if (type === "int32") return new Uint8Array(Int32Array.from(values).buffer);
-  return type === "bool" ? Uint8Array.from(values) : new Uint8Array(Float32Array.from(values).buffer);
-}
-
 /** Longest folder that contains all files (POSIX or Windows separators), with a trailing separator. */
 function commonFolder(files: readonly string[]): string {
   const folders = files.map((file) => file.slice(0, Math.max(file.lastIndexOf("/"), file.lastIndexOf("\\")) + 1));
@@ -50,67 +44,6 @@ function commonFolder(files: readonly string[]): string {
     while (!folder.startsWith(shared)) shared = shared.slice(0, Math.max(shared.lastIndexOf("/", shared.length - 2), shared.lastIndexOf("\\", shared.length - 2)) + 1);
   }
   return shared;
-}
-
-/** Collects ONNX nodes and initializers; equal constants are stored once. Their names begin with % so that they are not an input's. */
-class GraphBuilder implements OnnxEmitter {
-  readonly provider: OnnxEmitter["provider"];
-  readonly convInputGradient: OnnxEmitter["convInputGradient"];
-  readonly nodes: OnnxNode[] = [];
-  readonly initializers = new Map<string, OnnxInitializer>();
-  private nextName = 0;
-
-  constructor(options: EncodeOptions) {
-    this.provider = options.provider;
-    this.convInputGradient = options.convInputGradient;
-  }
-
-  node(
-    opType: string,
-    inputs: readonly string[],
-    attributes: Readonly<Record<string, OnnxAttribute>> = {},
-    options: { readonly domain?: string; readonly outputCount?: number } = {},
-  ): string[] {
-    const outputs = Array.from({ length: options.outputCount ?? 1 }, () => `%${this.nextName++}`);
-    this.nodes.push({ opType, inputs, outputs, attributes, domain: options.domain ?? "" });
-    return outputs;
-  }
-
-  private initializer(values: ArrayLike<number>, shape: Shape, type: "float32" | "int32" | "int64" | "bool"): string {
-    const content = bytesOf(values, type);
-    // Small constants are shared by content; large ones are few.
-    const key = content.length <= 4096 ? `${type}[${shape}]${content.join()}` : `unique${this.initializers.size}`;
-    const known = this.initializers.get(key);
-    if (known) return known.name;
-    const name = `%c${this.initializers.size}`;
-    this.initializers.set(key, { name, shape, elementType: ELEMENT_TYPE[type], content });
-    return name;
-  }
-
-  floats(values: ArrayLike<number>, shape: Shape = [values.length]): string {
-    return this.initializer(values, shape, "float32");
-  }
-
-  ints(values: readonly number[]): string {
-    return this.initializer(values, [values.length], "int64");
-  }
-
-  int32s(values: ArrayLike<number>, shape: Shape): string {
-    return this.initializer(values, shape, "int32");
-  }
-
-  bools(values: ArrayLike<number>, shape: Shape): string {
-    return this.initializer(values, shape, "bool");
-  }
-
-  external(source: WeightSource): string {
-    const key = `${source.file}@${source.offset}[${source.shape}]`;
-    const known = this.initializers.get(key);
-    if (known) return known.name;
-    const name = `%w${this.initializers.size}`;
-    this.initializers.set(key, { name, shape: source.shape, elementType: ELEMENT_TYPE[source.dtype], content: source });
-    return name;
-  }
 }
 
 const isWeight = (tensor: Tensor): boolean => tensor.node.operator.name === weightOperator.name;
@@ -181,18 +114,28 @@ function valueTypes(traced: Program, nodes: readonly OnnxNode[], initializers: r
 
 /** The wanted listing, or the one with the lowest simulated peak. */
 function chooseListing(nodes: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: readonly string[], { listing: wanted, hideShapes = false }: EncodeOptions) {
-  const candidates = candidateListings(nodes);
-  let best: { listing: Listing; nodes: readonly OnnxNode[]; peak: { peakBytes: number; atNode: string } } | undefined;
-  for (const [listing, listed] of candidates) {
+  const dependencies = dependenciesOf(nodes);
+  const model = memoryModel(nodes, types, outputs);
+  let best: { listing: Listing; listed: readonly number[]; peak: { peakBytes: number; atNode: number } } | undefined;
+  for (const [listing, listed] of candidateListings(nodes, dependencies)) {
     if (wanted !== undefined && listing !== wanted) continue;
-    const peak = simulatePeak(listed, types, outputs, hideShapes);
-    if (!best || peak.peakBytes < best.peak.peakBytes) best = { listing, nodes: listed, peak };
+    const peak = simulatePeak(model, executionOrder(dependencies, listed), hideShapes);
+    if (!best || peak.peakBytes < best.peak.peakBytes) best = { listing, listed, peak };
   }
-  return best!;
+  const { listing, listed, peak } = best!;
+  return { listing, nodes: listed.map((i) => nodes[i]!), peak: { peakBytes: peak.peakBytes, atNode: describeNode(nodes[peak.atNode], types) } };
 }
 
-/** Simplifies a program and writes it as an ONNX model (opset 18, com.microsoft 1, static shapes). Weights stay in their files. */
-export function encodeProgram(traced: Program, options: EncodeOptions): EncodedProgram {
+/** A program as two models, the first of which is run once. */
+export interface EncodedParts {
+  /** Computes, without inputs, the forms of frozen weights that the program needs; undefined when it needs none. */
+  readonly preparation: { readonly model: Uint8Array; readonly folder: string | undefined; readonly results: readonly string[] } | undefined;
+  /** The program, with the preparation's results (float32, by name) as constants. */
+  finish(prepared: ReadonlyMap<string, Float32Array>): EncodedProgram;
+}
+
+/** Simplifies a program and writes it as ONNX models (opset 18, com.microsoft 1, static shapes); other weights than the prepared ones stay in their files. */
+export function encodeInParts(traced: Program, options: EncodeOptions, isPrepared = true): EncodedParts {
   const simple = simplify(traced);
   const tensors = inlineSegments(simple.outputs.map(({ tensor }) => tensor));
   const builder = new GraphBuilder(options);
@@ -200,27 +143,55 @@ export function encodeProgram(traced: Program, options: EncodeOptions): EncodedP
   const sources = tensors.map(emitNodes(builder, nodesOf(tensors), inputNames));
   const outputNames = traced.outputs.map(({ name }) => `out:${name}`);
   const named = nameOutputs(builder.nodes, sources, outputNames);
-  const initializers = [...builder.initializers.values()];
-  const types = valueTypes(traced, named, initializers);
-  const { nodes, listing, peak } = chooseListing(fuseBiases(named, types, outputNames), types, outputNames, options);
-  const files = initializers.flatMap(({ content }) => (content instanceof Uint8Array ? [] : [content.file]));
-  const folder = files.length > 0 ? commonFolder(files) : undefined;
-  const model = writeModel(
-    {
-      nodes,
-      initializers,
-      inputs: traced.inputs.map(({ name, tensor: { shape, dtype } }) => ({ name, shape, dtype })),
-      outputs: traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name: `out:${name}`, shape, dtype })),
-    },
-    (file) => file.slice(folder?.length ?? 0),
-    options.hideShapes,
-  );
-  const bytesOfPorts = (ports: Program["inputs"]): number => ports.reduce((total, { tensor }) => total + bytesOfType({ shape: tensor.shape, width: WIDTH[tensor.dtype] }), 0);
-  const memory: MemoryEstimate = {
-    ...peak,
-    weightsBytes: initializers.reduce((total, { content }) => total + (content instanceof Uint8Array ? 0 : content.sizeBytes), 0),
-    inputsBytes: bytesOfPorts(traced.inputs),
-    outputsBytes: bytesOfPorts(traced.outputs),
+  const everything = [...builder.initializers.values()];
+  const types = valueTypes(traced, named, everything);
+  const fused = fuseBiases(named, types, outputNames);
+  const hoisted = isPrepared ? hoistPreparations(fused, everything, types, outputNames) : undefined;
+  const preparation = hoisted && hoisted.results.length > 0 ? writePreparation(hoisted, types) : undefined;
+  const { nodes: rest, initializers: fixed } = hoisted && preparation ? hoisted : { nodes: fused, initializers: everything };
+  const finish = (prepared: ReadonlyMap<string, Float32Array>): EncodedProgram => {
+    const initializers: OnnxInitializer[] = [
+      ...fixed,
+      ...[...prepared].map(([name, { buffer, byteOffset, byteLength }]) => ({
+        name,
+        shape: types.get(name)!.shape,
+        elementType: ELEMENT_TYPE.float32,
+        content: new Uint8Array(buffer, byteOffset, byteLength),
+      })),
+    ];
+    const { nodes, listing, peak } = chooseListing(rest, types, outputNames, options);
+    const files = weightFiles(initializers);
+    const folder = files.length > 0 ? commonFolder(files) : undefined;
+    const model = writeModel(
+      {
+        nodes,
+        initializers,
+        inputs: traced.inputs.map(({ name, tensor: { shape, dtype } }) => ({ name, shape, dtype })),
+        outputs: traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name: `out:${name}`, shape, dtype })),
+      },
+      (file) => file.slice(folder?.length ?? 0),
+      options.hideShapes,
+    );
+    const bytesOfPorts = (ports: Program["inputs"]): number => ports.reduce((total, { tensor }) => total + bytesOfType({ shape: tensor.shape, width: WIDTH[tensor.dtype] }), 0);
+    const memory: MemoryEstimate = {
+      ...peak,
+      weightsBytes: initializers.reduce((total, { content, name }) => total + (content instanceof Uint8Array ? (prepared.has(name) ? content.length : 0) : content.sizeBytes), 0),
+      inputsBytes: bytesOfPorts(traced.inputs),
+      outputsBytes: bytesOfPorts(traced.outputs),
+    };
+    return { model, folder, nodes, listing, memory };
   };
-  return { model, folder, nodes, listing, memory };
+  return { preparation, finish };
+}
+
+/** Simplifies a program and writes it as one ONNX model. Weights stay in their files. */
+export function encodeProgram(traced: Program, options: EncodeOptions): EncodedProgram {
+  return encodeInParts(traced, options, false).finish(new Map());
+}
+
+function writePreparation({ preparation: { nodes, initializers }, results }: HoistedGraph, types: ReadonlyMap<string, ValueType>): EncodedParts["preparation"] {
+  const files = weightFiles(initializers);
+  const folder = files.length > 0 ? commonFolder(files) : undefined;
+  const outputs = results.map((name) => ({ name, shape: types.get(name)!.shape, dtype: "float32" as const }));
+  return { model: writeModel({ nodes, initializers, inputs: [], outputs }, (file) => file.slice(folder?.length ?? 0)), folder, results };
 }

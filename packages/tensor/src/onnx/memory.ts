@@ -1,4 +1,3 @@
-import { executionOrder } from "./order.ts";
 import { bytesOfType, type ValueType } from "./value-types.ts";
 import type { OnnxNode } from "./writer.ts";
 
@@ -44,99 +43,174 @@ function workspaceBytes(node: OnnxNode, types: ReadonlyMap<string, ValueType>): 
  */
 const ARENA_FACTOR = 1.15;
 
-interface Buffer {
-  readonly bytes: number;
-  readonly firstStep: number;
-  lastStep: number;
+/** What decides about memory, of one node, with values by number. */
+interface Step {
+  /** Each value once. */
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  /** The first two operands, −1 where there is none: candidates to be written over. */
+  readonly first: number;
+  readonly second: number;
+  readonly isView: boolean;
+  readonly isInPlace: boolean;
+  readonly workspaceBytes: number;
+}
+
+/** A graph as the simulation needs it, prepared once for all orders. */
+export interface MemoryModel {
+  readonly steps: readonly Step[];
+  readonly bytes: Float64Array;
+  /** Equal for values of equal shape and width. */
+  readonly kinds: Int32Array;
+  /** How often each value is read, outputs of the graph once more. */
+  readonly uses: Int32Array;
+  readonly isOutput: Uint8Array;
+}
+
+/** Prepares the simulation of a graph. */
+export function memoryModel(nodes: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: readonly string[]): MemoryModel {
+  const numbers = new Map<string, number>();
+  const names: string[] = [];
+  const numberOf = (name: string): number => {
+    const known = numbers.get(name);
+    if (known !== undefined) return known;
+    numbers.set(name, names.length);
+    return names.push(name) - 1;
+  };
+  const reads: number[] = [];
+  const steps = nodes.map((node): Step => {
+    const inputs: number[] = [];
+    for (const name of node.inputs) {
+      const number = name === "" ? -1 : numberOf(name);
+      inputs.push(number);
+      if (number >= 0) reads.push(number);
+    }
+    return {
+      inputs: inputs.filter((number, i) => number >= 0 && inputs.indexOf(number) === i),
+      outputs: node.outputs.map(numberOf),
+      first: inputs[0] ?? -1,
+      second: inputs[1] ?? -1,
+      isView: VIEWS.has(node.opType),
+      isInPlace: IN_PLACE.has(node.opType),
+      workspaceBytes: workspaceBytes(node, types),
+    };
+  });
+  const [uses, isOutput, kinds] = [new Int32Array(names.length), new Uint8Array(names.length), new Int32Array(names.length)];
+  for (const number of reads) uses[number]!++;
+  for (const name of outputs) {
+    const number = numbers.get(name);
+    if (number === undefined) continue;
+    uses[number]!++;
+    isOutput[number] = 1;
+  }
+  const kindOf = new Map<string, number>();
+  const bytes = new Float64Array(names.length);
+  for (const [number, name] of names.entries()) {
+    const type = types.get(name);
+    if (type === undefined) continue;
+    bytes[number] = bytesOfType(type);
+    const key = `${type.width}:${type.shape.join()}`;
+    const kind = kindOf.get(key) ?? kindOf.size;
+    kindOf.set(key, kind);
+    kinds[number] = kind;
+  }
+  return { steps, bytes, kinds, uses, isOutput };
 }
 
 /**
- * Follows onnxruntime's allocation plan over a list of nodes: who shares a buffer with whom, and from when to when each buffer lives.
+ * Follows onnxruntime's allocation plan over an order of nodes: who shares a buffer with whom, and from when to when each buffer lives.
  *
  * Views and in-place results share their operand's buffer. A buffer whose value is no longer needed is kept for the next value of
  * exactly the same shape, however much later that comes, and freed when no such value follows; so it lives from its first value to its last.
  * Where shapes are hidden, only views share.
  * Source: onnxruntime, core/framework/allocation_planner.cc.
+ *
+ * @returns By how many bytes the total changes before each step.
  */
-function planBuffers(ordered: readonly OnnxNode[], types: ReadonlyMap<string, ValueType>, outputs: ReadonlySet<string>, areShapesHidden: boolean): Buffer[] {
-  const uses = new Map<string, number>();
-  for (const { inputs } of ordered) for (const name of inputs) uses.set(name, (uses.get(name) ?? 0) + 1);
-  for (const name of outputs) uses.set(name, (uses.get(name) ?? 0) + 1);
-  const buffers: Buffer[] = [];
-  const bufferOf = new Map<string, { readonly buffer: Buffer; readonly key: string; users: number }>();
-  const free = new Map<string, Buffer[]>();
-  const keyOf = ({ shape, width }: ValueType): string => `${width}:${shape.join()}`;
-  ordered.forEach((node, step) => {
-    for (const name of node.outputs) {
-      const type = types.get(name)!;
-      const key = keyOf(type);
-      const users = uses.get(name) ?? 0;
-      const first = bufferOf.get(node.inputs[0] ?? "");
-      const shared = outputs.has(name)
-        ? undefined
-        : VIEWS.has(node.opType)
-          ? first
-          : IN_PLACE.has(node.opType) && !areShapesHidden
-            ? [first, bufferOf.get(node.inputs[1] ?? "")].find((operand) => operand?.users === 1 && operand.key === key)
-            : undefined;
-      if (shared) {
-        shared.users += users;
-        shared.buffer.lastStep = step;
+function planBuffers({ steps, bytes, kinds, uses, isOutput }: MemoryModel, order: readonly number[], areShapesHidden: boolean): Float64Array {
+  // A value's holder stands for all values in its place: itself, or the value whose buffer it shares. −1: no buffer (inputs, weights and views of them).
+  const holderOf = new Int32Array(bytes.length).fill(-1);
+  const users = new Int32Array(bytes.length);
+  const bufferOf = new Int32Array(bytes.length);
+  const [sizes, firstSteps, lastSteps]: [number[], number[], number[]] = [[], [], []];
+  const free = new Map<number, number[]>();
+  const isDone = 2 ** 30;
+  for (const [time, index] of order.entries()) {
+    const step = steps[index]!;
+    for (const value of step.outputs) {
+      const isResult = isOutput[value] === 1;
+      let shared = -1;
+      if (!isResult && step.isView) shared = step.first < 0 ? -1 : holderOf[step.first]!;
+      else if (!isResult && step.isInPlace && !areShapesHidden) {
+        for (const operand of [step.first, step.second]) {
+          const holder = operand < 0 ? -1 : holderOf[operand]!;
+          if (holder < 0 || users[holder] !== 1 || kinds[holder] !== kinds[value]) continue;
+          shared = holder;
+          break;
+        }
+      }
+      if (shared >= 0) {
+        users[shared]! += uses[value]!;
         // A view has another shape but the same bytes; the plan goes on with the original's.
-        bufferOf.set(name, shared);
+        holderOf[value] = shared;
         continue;
       }
       // A view of an input or a weight costs nothing.
-      if (VIEWS.has(node.opType) && !outputs.has(name)) continue;
-      let buffer = outputs.has(name) || areShapesHidden ? undefined : free.get(key)?.pop();
-      if (!buffer) {
-        buffer = { bytes: bytesOfType(type), firstStep: step, lastStep: step };
-        buffers.push(buffer);
+      if (step.isView && !isResult) continue;
+      let buffer = isResult || areShapesHidden ? undefined : free.get(kinds[value]!)?.pop();
+      if (buffer === undefined) {
+        buffer = sizes.push(bytes[value]!) - 1;
+        firstSteps.push(time);
+        lastSteps.push(time);
       }
-      buffer.lastStep = outputs.has(name) ? ordered.length : step;
-      bufferOf.set(name, { buffer, key, users });
+      lastSteps[buffer] = isResult ? order.length : time;
+      holderOf[value] = value;
+      bufferOf[value] = buffer;
+      users[value] = uses[value]!;
     }
-    for (const name of [...node.inputs, ...node.outputs]) {
-      const held = bufferOf.get(name);
-      if (!held) continue;
-      held.buffer.lastStep = Math.max(held.buffer.lastStep, step);
-      if (node.inputs.includes(name)) held.users--;
-    }
-    for (const held of new Set([...node.inputs, ...node.outputs].flatMap((name) => bufferOf.get(name) ?? []))) {
-      if (held.users > 0) continue;
-      const list = free.get(held.key);
-      if (list) list.push(held.buffer);
-      else free.set(held.key, [held.buffer]);
-      held.users = Infinity;
-    }
-  });
-  return buffers;
+    const touch = (value: number, isRead: boolean): void => {
+      const holder = holderOf[value]!;
+      if (holder < 0) return;
+      const buffer = bufferOf[holder]!;
+      if (lastSteps[buffer]! < time) lastSteps[buffer] = time;
+      if (isRead) users[holder]!--;
+    };
+    const release = (value: number): void => {
+      const holder = holderOf[value]!;
+      if (holder < 0 || users[holder]! > 0) return;
+      const list = free.get(kinds[holder]!);
+      if (list) list.push(bufferOf[holder]!);
+      else free.set(kinds[holder]!, [bufferOf[holder]!]);
+      users[holder] = isDone;
+    };
+    for (const value of step.inputs) touch(value, true);
+    for (const value of step.outputs) touch(value, false);
+    for (const value of step.inputs) release(value);
+    for (const value of step.outputs) release(value);
+  }
+  const change = new Float64Array(order.length + 2);
+  for (const [buffer, size] of sizes.entries()) {
+    change[firstSteps[buffer]!]! += size;
+    change[lastSteps[buffer]! + 1]! -= size;
+  }
+  return change;
 }
 
-/** The peak of a list of nodes as onnxruntime would run it. */
-export function simulatePeak(
-  listed: readonly OnnxNode[],
-  types: ReadonlyMap<string, ValueType>,
-  outputs: readonly string[],
-  areShapesHidden: boolean,
-): { readonly peakBytes: number; readonly atNode: string } {
-  const ordered = executionOrder(listed).map((i) => listed[i]!);
-  const buffers = planBuffers(ordered, types, new Set(outputs), areShapesHidden);
-  const change = new Float64Array(ordered.length + 2);
-  for (const { bytes, firstStep, lastStep } of buffers) {
-    change[firstStep]! += bytes;
-    change[lastStep + 1]! -= bytes;
+/** The peak of a graph that runs in a given order: bytes, and the number of the node that runs then (−1: none). */
+export function simulatePeak(model: MemoryModel, order: readonly number[], areShapesHidden: boolean): { readonly peakBytes: number; readonly atNode: number } {
+  const change = planBuffers(model, order, areShapesHidden);
+  let [held, peakBytes, atNode] = [0, 0, -1];
+  for (const [time, index] of order.entries()) {
+    held += change[time]!;
+    const now = held + model.steps[index]!.workspaceBytes;
+    if (now > peakBytes) [peakBytes, atNode] = [now, index];
   }
-  let [held, peakBytes, at] = [0, 0, 0];
-  ordered.forEach((node, step) => {
-    held += change[step]!;
-    const now = held + workspaceBytes(node, types);
-    if (now > peakBytes) [peakBytes, at] = [now, step];
-  });
-  const node = ordered[at];
-  const atNode = node ? `${node.opType} ${node.outputs.map((name) => `[${types.get(name)!.shape}]`).join(" ")}` : "nothing";
   return { peakBytes: Math.round(peakBytes * ARENA_FACTOR), atNode };
 }
+
+/** A node in words: operator and shapes of its results. */
+export const describeNode = (node: OnnxNode | undefined, types: ReadonlyMap<string, ValueType>): string =>
+  node ? `${node.opType} ${node.outputs.map((name) => `[${types.get(name)!.shape}]`).join(" ")}` : "nothing";
 
 /** One line for people. */
 export function describeMemory({ peakBytes, atNode, weightsBytes, inputsBytes, outputsBytes }: MemoryEstimate): string {
