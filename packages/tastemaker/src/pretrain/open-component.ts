@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type AutoencoderConfig, type Checkpoint, type ConfigJson, loadCheckpoint, parseAutoencoderConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
+import { type AutoencoderConfig, type Checkpoint, type ConfigJson, loadCheckpoint, parseAutoencoderConfig, readSafetensorsHeader, readTensorFloat32, type Scope, scopeOf } from "@tastemaker/diffusion";
 import { weight } from "@tastemaker/tensor";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 import { hashFile } from "../storage/file-hash.ts";
@@ -30,4 +30,13 @@ export interface Autoencoder extends FrozenComponent {
 export async function openAutoencoder(folder: string): Promise<Autoencoder> {
   const component = await openComponent(folder);
   return { ...component, config: parseAutoencoderConfig(component.json) };
+}
+
+/** All values of a component's weight file in float32, under `prefix + key`: where a training may begin. Throws `UsageError`. */
+export async function readValues(folder: string, weights: string, prefix: string): Promise<Map<string, Float32Array>> {
+  const file = await openNodeFile(join(folder, weights));
+  const { tensors } = await readSafetensorsHeader(file);
+  const values = new Map<string, Float32Array>();
+  for (const [key, entry] of tensors) values.set(prefix + key, await readTensorFloat32(file, entry));
+  return values;
 }

@@ -12,7 +12,7 @@ import { worldBpe, worldContextLength } from "../worlds/emoji/tokenizer.ts";
 import { clipStage } from "./clip-stage.ts";
 import { distillStage, type Teacher } from "./distill-stage.ts";
 import { cacheLatents } from "./latent-cache.ts";
-import { openAutoencoder, openComponent } from "./open-component.ts";
+import { openAutoencoder, openComponent, readValues } from "./open-component.ts";
 import { openImages } from "./open-images.ts";
 import { clipSettings, distillSettings, judgeSettings, loadSettings, unetSettings, vaeSettings } from "./settings.ts";
 import type { Stage } from "./stage.ts";
@@ -61,7 +61,8 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
   if (part === "vae") {
     const settings = await loadSettings(vaeSettings, config, assignments);
     const { training, heldOut } = await openImages(data, seed, settings.imageSize);
-    return { stage: vaeStage(settings, training, heldOut, seed, backend), settings };
+    const start = settings.from === undefined ? undefined : await readValues(settings.from, "diffusion_pytorch_model.safetensors", "");
+    return { stage: vaeStage(settings, training, heldOut, seed, backend, start), settings };
   }
   if (part === "clip") {
     const settings = await loadSettings(clipSettings, config, assignments);
@@ -80,7 +81,15 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
   const { training, heldOut } = await openImages(data, seed, settings.imageSize);
   const vae = await openAutoencoder(settings.vae);
   const cache = await cacheLatents(training, settings.cache, vae, request.cacheFolder, backend);
-  const stage = unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend);
+  const { from } = settings;
+  const start =
+    from === undefined
+      ? undefined
+      : new Map([
+          ...(await readValues(join(from, "unet"), "diffusion_pytorch_model.safetensors", "unet.")),
+          ...(await readValues(join(from, "text_encoder"), "model.safetensors", "text_encoder.")),
+        ]);
+  const stage = unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend, start);
   return { stage: withFiles(stage, await pipelineFiles("StableDiffusionPipeline", [["vae", settings.vae]])), settings };
 }
 

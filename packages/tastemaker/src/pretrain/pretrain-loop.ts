@@ -131,7 +131,13 @@ export async function runPretraining(
   { signal, note }: { readonly signal: AbortSignal; note(text: string): void },
 ): Promise<boolean> {
   const initial = new Map([...initialise(stage.parameters, plan.seed)].map(([key, values]) => [key, plan.workers > 1 ? toShared(values) : values]));
-  for (const [key, values] of stage.start ?? []) initial.get(key)?.set(values);
+  for (const [key, values] of stage.start ?? []) {
+    const own = initial.get(key);
+    if (own && own.length !== values.length) {
+      throw new UsageError("start-mismatch", `${stage.name}: expected ${own.length} values of ${key} to begin with, got ${values.length}`, "the weights belong to another configuration");
+    }
+    own?.set(values);
+  }
   const state: TrainingState = {
     seen: 0,
     step: 0,

@@ -27,6 +27,8 @@ import type { MadeTokenizer } from "./text-ids.ts";
 import { trainableScope, trainingProgram, withPrefix } from "./trainable.ts";
 
 export interface UNetSettings {
+  /** diffusers folder to begin with. */
+  readonly from?: string | undefined;
   /** Folder of the trained autoencoder. */
   readonly vae: string;
   /** Pictures encoded once and kept. */
@@ -132,6 +134,7 @@ export function unetStage(
   sheetPrompts: readonly string[],
   seed: number,
   backend: Backend,
+  start: ParameterSet = new Map(),
 ): Stage {
   const config = parseUNetConfig(settings.config);
   const textJson = { ...settings.textConfig, vocab_size: tokens.vocabularySize, eos_token_id: tokens.endId, max_position_embeddings: tokens.length };
@@ -155,6 +158,7 @@ export function unetStage(
   return {
     name: "unet",
     parameters,
+    start,
     optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.01, maxGradNorm: 1 },
     learningRate: settings.learningRate,
     warmupSteps: 200,

@@ -9,6 +9,10 @@ import { trainableScope, trainingProgram } from "./trainable.ts";
 export interface VaeSettings {
   /** diffusers `AutoencoderKL` configuration; `scaling_factor` is measured at the end. */
   readonly config: ConfigJson;
+  /** Folder of an autoencoder to begin with. */
+  readonly from?: string | undefined;
+  /** Train the decoder only. */
+  readonly freezeEncoder: boolean;
   readonly learningRate: number;
   /** First part of the training on crops: side in pixels, pictures per step, share of the whole. 0 turns it off. */
   readonly cropSide: number;
@@ -65,10 +69,10 @@ function cropBatch(pixels: Float32Array, count: number, side: number, crop: numb
 }
 
 /** Training an autoencoder from scratch on pictures (captions unused); `heldOut` pictures are for the sheets and the scores. */
-export function vaeStage(settings: VaeSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, seed: number, backend: Backend): Stage {
+export function vaeStage(settings: VaeSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, seed: number, backend: Backend, start: ParameterSet = new Map()): Stage {
   const config = parseAutoencoderConfig(settings.config);
   const parameters = autoencoderParameters(config);
-  const keys = parameters.map(({ key }) => key);
+  const keys = parameters.map(({ key }) => key).filter((key) => !(settings.freezeEncoder && /^(?:encoder|quant_conv)\./.test(key)));
   const reduction = autoencoderReduction(config);
   const order = new VisitOrder(seed, images.size);
   const side = images.imageSize;
@@ -106,6 +110,7 @@ export function vaeStage(settings: VaeSettings, images: CaptionedImages<unknown>
   return {
     name: "vae",
     parameters,
+    start,
     phases,
     optimizer: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1 },
     learningRate: settings.learningRate,
@@ -124,7 +129,9 @@ export function vaeStage(settings: VaeSettings, images: CaptionedImages<unknown>
     finish: async (average) => {
       const { latent } = await reconstruct(average);
       const variance = latent.reduce((total, v) => total + v * v, 0) / latent.length;
-      const json = { _class_name: "AutoencoderKL", ...settings.config, scaling_factor: Number((1 / Math.sqrt(variance)).toFixed(5)) };
+      // A frozen encoder keeps its scale: latents made before must stay valid.
+      const scaling_factor = settings.freezeEncoder ? config.scalingFactor : Number((1 / Math.sqrt(variance)).toFixed(5));
+      const json = { _class_name: "AutoencoderKL", ...settings.config, scaling_factor };
       const shapes = new Map(parameters.map(({ key, shape }) => [key, shape]));
       const tensors = new Map([...average].map(([key, data]) => [key, { dtype: "F32" as const, shape: shapes.get(key)!, data }]));
       return new Map<string, string | Uint8Array>([
