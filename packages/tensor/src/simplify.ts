@@ -5,7 +5,8 @@ import { reshape, transpose } from "./ops/shaping.ts";
 import { segmentOperator } from "./ops/segment.ts";
 import { nodesOf, type Program } from "./program.ts";
 import { sameShape, sizeOf } from "./shape.ts";
-import { apply1, type Attribute, Node, Tensor, type WeightSource } from "./tensor.ts";
+import { moveReshapes } from "./simplify-reshapes.ts";
+import { apply1, type Attribute, Node, type Tensor, type WeightSource } from "./tensor.ts";
 
 /** Results up to this many elements are computed when the program is written. */
 const FOLD_LIMIT = 1 << 16;
@@ -65,7 +66,7 @@ function withoutExpand(node: Node): readonly Tensor[] | undefined {
 function attributeKey(value: Attribute, idOf: (object: object) => number): string {
   if (typeof value === "number") return numberText(value);
   if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
-  if (value instanceof Float64Array) return value.length <= 16 ? `[${Array.from(value, numberText).join()}]` : `#${idOf(value)}`;
+  if (value instanceof Float64Array) return value.length <= 1024 ? `[${Array.from(value, numberText).join()}]` : `#${idOf(value)}`;
   if ("key" in value) {
     const { file, offset, dtype, shape } = value as WeightSource;
     return `${JSON.stringify(file)}@${offset} ${dtype}[${shape}]`;
@@ -73,11 +74,17 @@ function attributeKey(value: Attribute, idOf: (object: object) => number): strin
   return "nodes" in value ? `#${idOf(value)}` : `[${(value as readonly number[]).map(numberText).join()}]`;
 }
 
+export interface SimplifyOptions {
+  /** Leaves `stopGradient` in place, for programs that are still to be differentiated; default false. */
+  readonly keepsStops?: boolean;
+}
+
 /**
  * The same results with less work: dead code gone, equal subexpressions shared, constants folded, small identities applied.
  * Segments are simplified inside but never merged with the outside, so that recomputation stays recomputation.
  */
-export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
+export function simplifyTensors(tensors: readonly Tensor[], options: SimplifyOptions = {}): Tensor[] {
+  const { keepsStops = false } = options;
   const ids = new Map<object, number>();
   const idOf = (object: object): number => {
     const known = ids.get(object) ?? ids.size;
@@ -100,25 +107,34 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
     return node;
   };
 
-  const rewrite = (node: Node): Node | Tensor => {
+  /** What stands for the node's outputs. */
+  const rewrite = (node: Node): readonly Tensor[] => {
     const isLeaf = node.inputs.length === 0;
-    if (node.operator.name === "input") return node;
+    if (node.operator.name === "input") return node.outputs;
     if (!isLeaf && node.inputs.every((x) => x.node.operator.name === "constant") && node.outputs.every((y) => sizeOf(y.shape) <= FOLD_LIMIT)) {
       const largestOperand = Math.max(64, ...node.inputs.map((x) => sizeOf(x.shape)));
       // A folded broadcast would only be a larger constant.
       if (node.outputs.length === 1 && sizeOf(node.outputs[0]!.shape) <= largestOperand) {
         const operands = node.inputs.map((x) => ({ shape: x.shape, data: x.node.attributes["data"] as Float64Array }));
         const [data] = node.operator.reference(operands, node.attributes, node.outputs);
-        return intern(constant(data!, node.outputs[0]!.shape, node.outputs[0]!.dtype).node);
+        return intern(constant(data!, node.outputs[0]!.shape, node.outputs[0]!.dtype).node).outputs;
       }
     }
     const unexpanded = withoutExpand(node);
     if (unexpanded) return rewrite(new Node(node.operator, unexpanded, node.attributes));
-    const simpler = rules[node.operator.name]?.(node, isShared);
-    if (!simpler) return intern(node);
-    if (node.inputs.some((x) => x === simpler) || simpler.node.inputs.length === 0) return simpler;
-    const again = rewrite(simpler.node);
-    return again instanceof Tensor ? again : again.outputs[simpler.index]!;
+    const simpler = keepsStops && node.operator.name === "stopGradient" ? undefined : rules[node.operator.name]?.(node, isShared);
+    if (simpler) {
+      if (node.inputs.some((x) => x === simpler) || simpler.node.inputs.length === 0) return [simpler];
+      return [rewrite(simpler.node)[simpler.index]!];
+    }
+    const turned = moveReshapes(node);
+    if (turned) {
+      return rewrite(turned.moved).map((output, i) => {
+        const view = turned.view(output, i);
+        return view === output ? view : rewrite(view.node)[0]!;
+      });
+    }
+    return intern(node).outputs;
   };
 
   const nodes = nodesOf(tensors);
@@ -128,11 +144,11 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
     let current = operands.every((x, i) => x === node.inputs[i]) ? node : new Node(node.operator, operands, node.attributes);
     if (node.operator.name === segmentOperator.name) {
       const body = node.attributes["body"] as Program;
-      current = new Node(node.operator, operands, { body: simplify(body) });
+      current = new Node(node.operator, operands, { body: simplify(body, options) });
     }
     const result = rewrite(current);
     node.outputs.forEach((output, i) => {
-      const replacement = result instanceof Tensor ? result : result.outputs[i]!;
+      const replacement = result[i]!;
       replaced.set(output, replacement);
       if (replacement !== output) addUsers(replacement, users.get(output) ?? 0);
     });
@@ -141,8 +157,8 @@ export function simplifyTensors(tensors: readonly Tensor[]): Tensor[] {
 }
 
 /** `simplifyTensors` for a whole program; names and order of inputs and outputs stay. */
-export function simplify(traced: Program): Program {
-  const results = simplifyTensors(traced.outputs.map(({ tensor }) => tensor));
+export function simplify(traced: Program, options: SimplifyOptions = {}): Program {
+  const results = simplifyTensors(traced.outputs.map(({ tensor }) => tensor), options);
   return {
     inputs: traced.inputs,
     outputs: traced.outputs.map(({ name }, i) => ({ name, tensor: results[i]! })),

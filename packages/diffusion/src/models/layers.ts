@@ -1,7 +1,9 @@
 import {
   type Tensor,
   add,
+  constant,
   conv2d,
+  expand,
   groupNorm,
   layerNorm,
   matmul,
@@ -9,13 +11,23 @@ import {
   reshape,
 } from "@tastemaker/tensor";
 
-import type { InitialValue, Scope } from "./scope.ts";
+import type { InitialValue, LoraModule, Scope } from "./scope.ts";
 
 const ONE: InitialValue = { kind: "constant", value: 1 };
 
 /** PyTorch's default for linear and convolution parameters: kaiming-uniform with a = √5, which is U(±1/√fan_in); biases likewise. */
 function fanInUniform(fanIn: number): InitialValue {
   return { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
+}
+
+/** scale[b]·factor for every row of a batch whose pictures have equally many rows: a number, or `[rows, 1]`. */
+function rowScale({ scale, factor }: LoraModule, rows: number): Tensor | number {
+  if ("shape" in scale) {
+    const batch = scale.shape[0]!;
+    return reshape(expand(reshape(mul(scale, factor), [batch, 1]), [batch, rows / batch]), [rows, 1]);
+  }
+  const each = rows / scale.length;
+  return scale.every((value) => value === scale[0]) ? scale[0]! * factor : constant(Array.from({ length: rows }, (_, row) => scale[Math.floor(row / each)]! * factor), [rows, 1]);
 }
 
 export interface LinearOptions {
@@ -38,13 +50,15 @@ export function linear(scope: Scope, x: Tensor, out: number, options: LinearOpti
   const inner = x.shape.at(-1)!;
   const stored = scope.get("weight", asConvolution ? [out, inner, 1, 1] : [out, inner], initial ?? fanInUniform(inner));
   const weight = asConvolution ? reshape(stored, [out, inner]) : stored;
-  let y = matmul(x, weight, { transposeB: true });
+  const rows = reshape(x, [-1, inner]);
+  let y = matmul(rows, weight, { transposeB: true });
   if (bias) y = add(y, scope.get("bias", [out], initial === undefined ? fanInUniform(inner) : undefined));
   const lora = scope.lora();
-  if (lora === undefined) return y;
-  const scale = reshape(mul(lora.scale, lora.factor), [lora.scale.shape[0]!, ...x.shape.slice(1).map(() => 1)]);
-  const low = matmul(x, lora.down, { transposeB: true });
-  return add(y, matmul(mul(low, scale), lora.up, { transposeB: true }));
+  if (lora !== undefined) {
+    const low = matmul(rows, lora.down, { transposeB: true });
+    y = add(y, matmul(mul(low, rowScale(lora, rows.shape[0]!)), lora.up, { transposeB: true }));
+  }
+  return reshape(y, [...x.shape.slice(0, -1), out]);
 }
 
 export interface ConvolutionOptions {

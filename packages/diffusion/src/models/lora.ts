@@ -6,8 +6,8 @@ import { type LoraModule, type Scope, adapted } from "./scope.ts";
 export interface LoraAdapter {
   /** By module path, e.g. `mid_block.attentions.0.transformer_blocks.0.attn1.to_q`: down `[rank, in]`, up `[out, rank]`. */
   readonly targets: ReadonlyMap<string, { readonly down: Tensor; readonly up: Tensor }>;
-  /** `[B]`: multiplies the update of each row of the batch; 1 for the policy, 0 for the reference. */
-  readonly scale: Tensor;
+  /** `[B]`, as a tensor or known numbers: multiplies the update of each row of the batch; 1 for the policy, 0 for the reference. */
+  readonly scale: Tensor | readonly number[];
   /** alpha / rank. */
   readonly factor: number;
 }

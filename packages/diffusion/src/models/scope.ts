@@ -24,8 +24,8 @@ export interface LoraModule {
   readonly down: Tensor;
   /** `[out, rank]`, lora_B. */
   readonly up: Tensor;
-  /** `[B]`: 1 for rows that use the adapter, 0 for rows that do not. */
-  readonly scale: Tensor;
+  /** `[B]`, as a tensor or known numbers: 1 for rows that use the adapter, 0 for rows that do not. */
+  readonly scale: Tensor | readonly number[];
   /** alpha / rank. */
   readonly factor: number;
 }

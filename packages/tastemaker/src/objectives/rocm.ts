@@ -1,5 +1,5 @@
 import { type Conditioning, type Denoiser, type LcmPoint, type LcmStep, consistency, lcmPoint, withLora } from "@tastemaker/diffusion";
-import { type Operand, type Tensor, add, concat, constant, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
+import { type Operand, type Tensor, add, concat, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
 
 import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
 
@@ -44,7 +44,7 @@ export interface NextPoint {
 
 /** The network whose row b uses the adapter `scale[b]` times. */
 function withScale({ base, adapter, factor }: TunedDenoiser, scale: readonly number[]): Denoiser {
-  return { ...base, scope: withLora(base.scope, { targets: adapter, scale: constant(scale, [scale.length]), factor }) };
+  return { ...base, scope: withLora(base.scope, { targets: adapter, scale, factor }) };
 }
 
 /** f_θ(x), by itself. */

@@ -1,4 +1,4 @@
-import { type HostTensor, type Program, type Tensor, concat, gradients, input, program, reshape, sliceAxis } from "@tastemaker/tensor";
+import { type HostTensor, type Program, type Tensor, concat, gradients, input, program, reshape, simplify, sliceAxis } from "@tastemaker/tensor";
 
 import { rocmLoss, rocmTrajectory } from "../objectives/rocm.ts";
 import { type RocmLeaves, checkLength, feedsOf, fixedFeeds, rocmLeaves, scoreSample } from "./rocm-leaves.ts";
@@ -34,9 +34,8 @@ export function wholeProgram(options: RocmStepOptions, leaves: RocmLeaves): Prog
   );
   const scored = scoreSample(leaves, model, run.denoised.at(-1)!);
   const { loss, divergenceTotal } = rocmLoss(scored.rewards, stackRows(run.divergence), leaves.beta, divergenceSettings.stepReduction, options.batchSize);
-  const slopes = gradients(loss, [...leaves.adapter.values()]);
   const listed = (name: string, values: readonly Tensor[]): [string, Tensor][] => values.map((value, i) => [`${name}.${i}`, value]);
-  return program(
+  const forward = program(
     Object.fromEntries([
       ["loss", loss],
       ["divergenceTotal", divergenceTotal],
@@ -47,9 +46,12 @@ export function wholeProgram(options: RocmStepOptions, leaves: RocmLeaves): Prog
       ...listed("reference", run.reference),
       ...listed("s", run.s),
       ...listed("divergence", run.divergence),
-      ...[...leaves.adapter.keys()].map((name, i): [string, Tensor] => [`grad.${name}`, slopes[i]!]),
     ]),
   );
+  // What all steps share (projections of the context) is merged before the gradient, so that the gradient walks it once.
+  const merged = Object.fromEntries(simplify(forward, { keepsStops: true }).outputs.map(({ name, tensor }) => [name, tensor]));
+  const slopes = gradients(merged["loss"]!, [...leaves.adapter.values()]);
+  return program({ ...merged, ...Object.fromEntries([...leaves.adapter.keys()].map((name, i) => [`grad.${name}`, slopes[i]!])) });
 }
 
 /** The numbers of an output, which programs of this kind return as float32 or float64. */
