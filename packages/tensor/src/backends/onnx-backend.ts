@@ -109,15 +109,18 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
       const isLow = (compileOptions.memory ?? (weightBytes > LOW_MEMORY_BYTES ? "low" : "fast")) === "low";
       const hasSegments = traced.nodes.some(({ operator }) => operator.name === "segment");
       // Optimisers pay where frozen weights can be folded and reordered (a fifth, bench/tensor-unet-training.ts). Everywhere else they gain
-      // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak; so shapes can be hidden too.
+      // nothing, and they would undo recomputation and the order of nodes that was chosen for its low peak.
       const isOptimised = weightBytes > 0 && !isLow && !hasSegments;
-      const parts = encodeInParts(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose", hideShapes: !isOptimised && provider === "cpu" }, isOptimised);
+      const parts = encodeInParts(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose" }, isOptimised);
+      const isLarge = parts.nodeCount > LARGE_GRAPH_NODES;
+      // Hidden shapes use memory better, but onnxruntime then needs time with the square of the nodes (forty seconds for 20 000).
+      const hideShapes = provider === "cpu" && !isOptimised && !isLarge;
       let session: InferenceSession;
       let memory: MemoryEstimate;
       try {
-        const { model, folder, nodes, memory: estimate } = parts.finish(await prepare(ort, parts.preparation, threads));
+        const { model, folder, memory: estimate } = parts.finish(await prepare(ort, parts.preparation, threads), hideShapes);
         memory = estimate;
-        const disabledOptimizers = nodes.length > LARGE_GRAPH_NODES ? PATIENT_OPTIMIZERS : SLOW_OPTIMIZERS;
+        const disabledOptimizers = isLarge ? PATIENT_OPTIMIZERS : SLOW_OPTIMIZERS;
         session = await ort.InferenceSession.create(model, sessionOptions({ provider, threads, level: isOptimised ? "all" : "disabled", folder, keepsWeightsInPlace: isLow, disabledOptimizers }));
       } catch (error) {
         if (provider === "cpu") throw new InternalError(`onnxruntime refused a program: ${String(error)}`);

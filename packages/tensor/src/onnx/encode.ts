@@ -130,8 +130,10 @@ function chooseListing(nodes: readonly OnnxNode[], types: ReadonlyMap<string, Va
 export interface EncodedParts {
   /** Computes, without inputs, the forms of frozen weights that the program needs; undefined when it needs none. */
   readonly preparation: { readonly model: Uint8Array; readonly folder: string | undefined; readonly results: readonly string[] } | undefined;
-  /** The program, with the preparation's results (float32, by name) as constants. */
-  finish(prepared: ReadonlyMap<string, Float32Array>): EncodedProgram;
+  /** Number of ONNX nodes of the program itself. */
+  readonly nodeCount: number;
+  /** The program, with the preparation's results (float32, by name) as constants. `hideShapes` overrides the option of that name. */
+  finish(prepared: ReadonlyMap<string, Float32Array>, hideShapes?: boolean): EncodedProgram;
 }
 
 /** Simplifies a program and writes it as ONNX models (opset 18, com.microsoft 1, static shapes); other weights than the prepared ones stay in their files. */
@@ -149,7 +151,7 @@ export function encodeInParts(traced: Program, options: EncodeOptions, isPrepare
   const hoisted = isPrepared ? hoistPreparations(fused, everything, types, outputNames) : undefined;
   const preparation = hoisted && hoisted.results.length > 0 ? writePreparation(hoisted, types) : undefined;
   const { nodes: rest, initializers: fixed } = hoisted && preparation ? hoisted : { nodes: fused, initializers: everything };
-  const finish = (prepared: ReadonlyMap<string, Float32Array>): EncodedProgram => {
+  const finish = (prepared: ReadonlyMap<string, Float32Array>, hideShapes = options.hideShapes ?? false): EncodedProgram => {
     const initializers: OnnxInitializer[] = [
       ...fixed,
       ...[...prepared].map(([name, { buffer, byteOffset, byteLength }]) => ({
@@ -159,7 +161,7 @@ export function encodeInParts(traced: Program, options: EncodeOptions, isPrepare
         content: new Uint8Array(buffer, byteOffset, byteLength),
       })),
     ];
-    const { nodes, listing, peak } = chooseListing(rest, types, outputNames, options);
+    const { nodes, listing, peak } = chooseListing(rest, types, outputNames, { ...options, hideShapes });
     const files = weightFiles(initializers);
     const folder = files.length > 0 ? commonFolder(files) : undefined;
     const model = writeModel(
@@ -170,7 +172,7 @@ export function encodeInParts(traced: Program, options: EncodeOptions, isPrepare
         outputs: traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name: `out:${name}`, shape, dtype })),
       },
       (file) => file.slice(folder?.length ?? 0),
-      options.hideShapes,
+      hideShapes,
     );
     const bytesOfPorts = (ports: Program["inputs"]): number => ports.reduce((total, { tensor }) => total + bytesOfType({ shape: tensor.shape, width: WIDTH[tensor.dtype] }), 0);
     const memory: MemoryEstimate = {
@@ -181,7 +183,7 @@ export function encodeInParts(traced: Program, options: EncodeOptions, isPrepare
     };
     return { model, folder, nodes, listing, memory };
   };
-  return { preparation, finish };
+  return { preparation, nodeCount: rest.length, finish };
 }
 
 /** Simplifies a program and writes it as one ONNX model. Weights stay in their files. */
