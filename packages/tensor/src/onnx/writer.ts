@@ -53,15 +53,29 @@ function writeNode(node: OnnxNode, index: number): BinaryWriter {
   return node.domain ? text(writer, 7, node.domain) : writer;
 }
 
-function writeInitializer({ name, shape, elementType, content }: OnnxInitializer, locate: (file: string) => string): BinaryWriter {
+/** The pieces of an initializer's message; its bytes are not copied. */
+function initializerPieces({ name, shape, elementType, content }: OnnxInitializer, locate: (file: string) => string): Uint8Array[] {
   const writer = new BinaryWriter();
   for (const n of shape) int(writer, 1, n);
   int(writer, 2, elementType);
   text(writer, 8, name);
-  if (content instanceof Uint8Array) return writer.tag(9, 2).bytes(content);
+  if (content instanceof Uint8Array) return [writer.tag(9, 2).uint32(content.length).finish(), content];
   const place = { location: locate(content.file), offset: String(content.offset), length: String(content.sizeBytes) };
   for (const [key, value] of Object.entries(place)) submessage(writer, 13, text(text(new BinaryWriter(), 1, key), 2, value));
-  return int(writer, 14, 1);
+  return [int(writer, 14, 1).finish()];
+}
+
+const lengthOf = (pieces: readonly Uint8Array[]): number => pieces.reduce((total, { length }) => total + length, 0);
+
+/** One array of all pieces: the only time that large constants are copied. */
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const result = new Uint8Array(lengthOf(pieces));
+  let offset = 0;
+  for (const piece of pieces) {
+    result.set(piece, offset);
+    offset += piece.length;
+  }
+  return result;
 }
 
 function writeValue(name: string, shape: Shape, elementType: number, isHidden = false): BinaryWriter {
@@ -87,18 +101,23 @@ export function writeModel(
   locate: (file: string) => string,
   areShapesHidden = false,
 ): Uint8Array {
-  const body = new BinaryWriter();
-  graph.nodes.forEach((node, i) => submessage(body, 1, writeNode(node, i)));
-  text(body, 2, "tastemaker");
-  for (const initializer of graph.initializers) submessage(body, 5, writeInitializer(initializer, locate));
-  for (const { name, shape, dtype } of graph.inputs) submessage(body, 11, writeValue(name, shape, ELEMENT_TYPE[dtype], areShapesHidden));
-  for (const { name, shape, elementType } of graph.initializers) {
-    if (areShapesHidden && elementType === ELEMENT_TYPE.int64) submessage(body, 11, writeValue(name, shape, elementType));
+  const head = new BinaryWriter();
+  graph.nodes.forEach((node, i) => submessage(head, 1, writeNode(node, i)));
+  text(head, 2, "tastemaker");
+  const pieces: Uint8Array[] = [head.finish()];
+  for (const initializer of graph.initializers) {
+    const message = initializerPieces(initializer, locate);
+    pieces.push(new BinaryWriter().tag(5, 2).uint32(lengthOf(message)).finish(), ...message);
   }
-  for (const { name, shape, dtype } of graph.outputs) submessage(body, 12, writeValue(name, shape, ELEMENT_TYPE[dtype]));
-  const model = text(int(new BinaryWriter(), 1, 8), 2, "tastemaker");
-  submessage(model, 7, body);
-  submessage(model, 8, int(new BinaryWriter(), 2, 18));
-  submessage(model, 8, int(text(new BinaryWriter(), 1, "com.microsoft"), 2, 1));
-  return model.finish();
+  const tail = new BinaryWriter();
+  for (const { name, shape, dtype } of graph.inputs) submessage(tail, 11, writeValue(name, shape, ELEMENT_TYPE[dtype], areShapesHidden));
+  for (const { name, shape, elementType } of graph.initializers) {
+    if (areShapesHidden && elementType === ELEMENT_TYPE.int64) submessage(tail, 11, writeValue(name, shape, elementType));
+  }
+  for (const { name, shape, dtype } of graph.outputs) submessage(tail, 12, writeValue(name, shape, ELEMENT_TYPE[dtype]));
+  pieces.push(tail.finish());
+  const start = text(int(new BinaryWriter(), 1, 8), 2, "tastemaker").tag(7, 2).uint32(lengthOf(pieces)).finish();
+  const end = submessage(new BinaryWriter(), 8, int(new BinaryWriter(), 2, 18));
+  submessage(end, 8, int(text(new BinaryWriter(), 1, "com.microsoft"), 2, 1));
+  return joined([start, ...pieces, end.finish()]);
 }
