@@ -99,8 +99,9 @@ export function simplifyTensors(tensors: readonly Tensor[], options: SimplifyOpt
   const isShared = (tensor: Tensor): boolean => (users.get(tensor) ?? 0) > 1;
 
   const intern = (node: Node): Node => {
-    const attributes = Object.entries(node.attributes).map(([name, value]) => `${name}=${attributeKey(value, idOf)}`);
-    const key = `${node.operator.name}(${node.inputs.map((x) => `${idOf(x.node)}.${x.index}`).join()}){${attributes.join()}}`;
+    let key = node.operator.name;
+    for (const { node: maker, index } of node.inputs) key += ` ${idOf(maker)}.${index}`;
+    for (const name in node.attributes) key += ` ${name}=${attributeKey(node.attributes[name], idOf)}`;
     const known = shared.get(key);
     if (known) return known;
     shared.set(key, node);

@@ -61,6 +61,7 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
         note: (text) => output.note(text),
         onIteration: ({ iteration, reward, divergence, beta }) => progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`),
       });
+      await session.releaseStep();
     }
   } catch (error) {
     throw explainStop(error, run);

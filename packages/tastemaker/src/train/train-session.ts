@@ -7,6 +7,7 @@ import { adapterLayout } from "../models/adapter.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
+import { collectGarbage } from "../platform/collect-garbage.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { openOtherRewards, openReward } from "../rewards/open-reward.ts";
 import type { Reward } from "../rewards/reward.ts";
@@ -29,6 +30,8 @@ export interface TrainSession {
   readonly typicalDivergence: number;
   /** Compiles the gradient programs; needed for training, not for evaluation. */
   compile(): Promise<TrainParts>;
+  /** Gives the gradient programs' memory back; what evaluates goes on working. */
+  releaseStep(): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -90,6 +93,11 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   const typical = typicalDivergence(config, model.latentShape.reduce((product, size) => product * size, 1));
   const inputs = await hashInputs(model, rewards.map(({ reward }) => reward), { prompts, "held-out prompts": heldOut });
   let compiled: TrainParts["step"] | undefined;
+  const releaseStep = async (): Promise<void> => {
+    const step = compiled;
+    compiled = undefined;
+    await step?.dispose();
+  };
   return {
     model,
     inputs,
@@ -119,13 +127,15 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
         checkpointing,
       });
       compiled = step;
+      collectGarbage();
       const width = unet.timeCondProjDim;
       const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
       const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
       return { config, step, rewards, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator };
     },
+    releaseStep,
     dispose: async () => {
-      await compiled?.dispose();
+      await releaseStep();
       await evaluator.dispose();
       await contexts.dispose();
       for (const { reward } of rewards) await reward.dispose();

@@ -3,7 +3,7 @@ import { constantOperator, inputOperator, weightOperator } from "../ops/leaves.t
 import { inlineSegments } from "../ops/segment.ts";
 import { reshapeOperator } from "../ops/shaping.ts";
 import { nodesOf, type Program } from "../program.ts";
-import { simplify } from "../simplify.ts";
+import { simplifyTensors } from "../simplify.ts";
 import type { OnnxEmitter, Node, Tensor, WeightSource } from "../tensor.ts";
 import { fuseBiases } from "./fuse-biases.ts";
 import { GraphBuilder } from "./graph-builder.ts";
@@ -138,8 +138,7 @@ export interface EncodedParts {
 
 /** Simplifies a program and writes it as ONNX models (opset 18, com.microsoft 1, static shapes); other weights than the prepared ones stay in their files. */
 export function encodeInParts(traced: Program, options: EncodeOptions, isPrepared = true): EncodedParts {
-  const simple = simplify(traced);
-  const tensors = inlineSegments(simple.outputs.map(({ tensor }) => tensor));
+  const tensors = inlineSegments(simplifyTensors(traced.outputs.map(({ tensor }) => tensor)));
   const builder = new GraphBuilder(options);
   const inputNames = new Map(traced.inputs.map(({ name, tensor }) => [tensor, name]));
   const sources = tensors.map(emitNodes(builder, nodesOf(tensors), inputNames));

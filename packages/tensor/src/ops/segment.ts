@@ -84,7 +84,9 @@ function copyInPlace(nodes: readonly Node[], values: Map<Tensor, Tensor>): void 
 
 /** Copies the bodies of all segments in place (nested ones too). The copies share nothing but leaves; nodes outside are copied once. */
 export function inlineSegments(tensors: readonly Tensor[]): Tensor[] {
+  const nodes = nodesOf(tensors);
+  if (!nodes.some(({ operator }) => operator.name === segmentOperator.name)) return [...tensors];
   const values = new Map<Tensor, Tensor>();
-  copyInPlace(nodesOf(tensors), values);
+  copyInPlace(nodes, values);
   return tensors.map((tensor) => values.get(tensor) ?? tensor);
 }
