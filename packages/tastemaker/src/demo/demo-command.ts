@@ -8,7 +8,7 @@ const settings: Readonly<Record<string, unknown>> = {
   model: "emoji",
   rewards: [
     { name: "aesthetic", weight: 1 },
-    { name: "clip-score", weight: 2 },
+    { name: "clip-score", weight: 6 },
   ],
   "divergence.kind": "kl",
   beta: "auto",

@@ -20,7 +20,7 @@ export function register(program: Command, engine: Engine<DemoOptions>): void {
     .command("demo", { hidden: true })
     .description("Tune the embedded model on the embedded rewards and show before and after.")
     .option("--out <folder>", "run directory to create")
-    .option("--iterations <n>", "updates of the adapter", wholeNumber(1), 120)
+    .option("--iterations <n>", "updates of the adapter", wholeNumber(1), 200)
     .option("--minutes <n>", "stop training after this time", realNumber(0.01), 6)
     .option("--prompts <n>", "held-out prompts of the comparison", wholeNumber(2), 128)
     .option("--seed <n>", "equal seeds give equal runs", wholeNumber(0), 0)
