@@ -24,13 +24,13 @@ export interface WorldPart {
   readonly assignments: readonly string[];
 }
 
-/** The recipe, in order. Times measured on two cores are in `worlds/emoji/README.md`. */
+/** The recipe, in order: about four hours on two idle cores, by the speeds measured for the shipped weights (`worlds/emoji/README.md`, which were trained shorter). */
 export const worldRecipe: readonly WorldPart[] = [
-  { name: "vae", samples: 50_000, assignments: [] },
-  { name: "unet", samples: 300_000, assignments: [] },
+  { name: "vae", samples: 120_000, assignments: [] },
+  { name: "unet", samples: 450_000, assignments: [] },
   { name: "distill", samples: 100_000, assignments: [] },
-  { name: "clip", samples: 120_000, assignments: [] },
-  { name: "judge", samples: 80_000, assignments: [] },
+  { name: "clip", samples: 240_000, assignments: [] },
+  { name: "judge", samples: 200_000, assignments: [] },
   { name: "head", samples: 150_000, assignments: [] },
 ];
 
