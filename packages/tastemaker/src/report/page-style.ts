@@ -37,7 +37,7 @@ body:has(#mode-slider:checked) .view input{display:block;position:absolute;inset
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{padding:10px 16px;text-align:right;border-top:1px solid var(--line);font-variant-numeric:tabular-nums;white-space:nowrap;vertical-align:top}
 thead th{border-top:0;color:var(--soft);font-weight:600;font-size:.82rem}th:first-child,td:first-child{text-align:left}
-tbody th{font-weight:600}th small{font-weight:400}.pm{color:var(--soft);font-size:.85em}
+tbody th{font-weight:600;white-space:normal;min-width:14em}th small{font-weight:400}.pm{color:var(--soft);font-size:.85em}
 .tag{display:inline-block;font-size:.7rem;font-weight:600;color:var(--c1);border:1px solid currentColor;border-radius:99px;padding:0 7px;margin-left:8px;vertical-align:1px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px}
 .chart{margin:0;background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 16px 10px;break-inside:avoid}
