@@ -76,7 +76,7 @@ for (const batch of options.batches.split(",").map(Number)) {
   results[`batch ${batch}`] = {
     tastemaker,
     ...(other === undefined ? {} : { torch: other, ratio: { time: tastemaker.medianS / other.medianS, peakMemory: tastemaker.peakRssMiB / other.peakRssMiB } }),
-    secondsOfEachRound: { tastemaker: rows.tastemaker.map(({ medianS }) => medianS), torch: rows.torch.map(({ medianS }) => medianS) },
+    eachRound: rows,
   };
 }
 rmSync(folder, { recursive: true });
