@@ -59,7 +59,7 @@ for (const { name, tensor: { shape } } of traced.inputs) {
   const count = shape.reduce((a, b) => a * b, 1);
   feeds[name] = new ort.Tensor("float32", values.get(name) ?? Float32Array.from(normal({ seed: 1, stream: name, indices: [] }, count)), [...shape]);
 }
-const { model, nodes: listed, listing, memory, folder } = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip" });
+const { model, nodes: listed, listing, memory } = encodeProgram(traced, { provider: "cpu", convInputGradient: "flip" });
 console.log(`${mode}, batch ${batch}, ${listed.length} nodes, ${listing}, ${describeMemory(memory)}`);
 const options = (level: string, extra: Record<string, string> = {}, optimization: Record<string, string> = {}): ort.InferenceSession.SessionOptions => ({
   executionProviders: ["cpu"], graphOptimizationLevel: level as "all", enableMemPattern: false, executionMode: "sequential", intraOpNumThreads: 2, interOpNumThreads: 1, logSeverityLevel: 3,

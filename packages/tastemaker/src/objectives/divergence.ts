@@ -7,7 +7,6 @@ import {
   constant,
   div,
   equal,
-  exp,
   less,
   log,
   mean,
