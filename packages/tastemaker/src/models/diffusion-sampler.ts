@@ -1,4 +1,4 @@
-import { decodeLatent, ddimSteps, scopeOf, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
+import { decodeLatent, ddimSteps, type SchedulerConfig, scopeOf, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
 import { add, type Backend, clamp, div, type Executable, input, mul, program, sub, weight } from "@tastemaker/tensor";
 import type { OpenedModel } from "./open-model.ts";
 
@@ -17,6 +17,24 @@ export interface DiffusionSamplerOptions {
 export interface DiffusionRequest {
   readonly context: Float32Array;
   readonly latent: Float64Array;
+}
+
+/** Signal and noise of a timestep of deterministic DDIM (η = 0) and of the one that follows it. */
+export interface DdimPoint {
+  readonly timestep: number;
+  readonly now: { readonly a: number; readonly sigma: number };
+  readonly next: { readonly a: number; readonly sigma: number };
+}
+
+/** The points of a run of `steps` steps, in order; the last one leads to timestep 0. */
+export function ddimPoints(scheduler: SchedulerConfig, steps: number): DdimPoint[] {
+  const timesteps = ddimSteps(scheduler, steps).map(({ timestep }) => timestep);
+  return timesteps.map((timestep, i) => ({ timestep, now: signalAndNoise(scheduler, timestep), next: signalAndNoise(scheduler, timesteps[i + 1] ?? 0) }));
+}
+
+/** One step in place: x̂0 from x and the predicted noise, then x at the next point. */
+export function stepDdim(x: Float32Array, noise: ArrayLike<number>, { now, next }: DdimPoint): void {
+  for (let i = 0; i < x.length; i++) x[i] = (next.a * (x[i]! - now.sigma * noise[i]!)) / now.a + next.sigma * noise[i]!;
 }
 
 /** Makes pictures with a diffusion model: deterministic DDIM (η = 0) with classifier-free guidance, one compiled step run N times. */
@@ -76,18 +94,12 @@ export class DiffusionSampler {
       empty.set(emptyContext, row * size);
       x.set(request.latent, row * each);
     }
-    const timesteps = ddimSteps(parts.scheduler, steps).map(({ timestep }) => timestep);
-    for (const [index, timestep] of timesteps.entries()) {
-      const row = timestepEmbedding(timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift);
+    for (const point of ddimPoints(parts.scheduler, steps)) {
+      const row = timestepEmbedding(point.timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift);
       const sinusoid = new Float32Array(batchSize * row.length);
       for (let i = 0; i < batchSize; i++) sinusoid.set(row, i * row.length);
       const { noise } = await this.#step.run({ sample: x, sinusoid, context, empty_context: empty });
-      const now = signalAndNoise(parts.scheduler, timestep);
-      const next = signalAndNoise(parts.scheduler, timesteps[index + 1] ?? 0);
-      for (let i = 0; i < x.length; i++) {
-        const epsilon = noise!.data[i]!;
-        x[i] = (next.a * (x[i]! - now.sigma * epsilon)) / now.a + next.sigma * epsilon;
-      }
+      stepDdim(x, noise!.data, point);
     }
     const { image } = await this.#decode.run({ latent: x });
     const pixels = image!.data as Float32Array;

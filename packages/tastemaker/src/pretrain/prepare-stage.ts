@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { clipText, openClipTokenizer, parseClipTextConfig, parseUNetConfig, unetParameters } from "@tastemaker/diffusion";
 import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
+import { ImageFolder } from "../data/image-folder.ts";
 import { worldName, worldPart } from "../models/emoji-world.ts";
 import { openNodeFolder, readNodeWeight } from "../platform/node-files.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
@@ -43,11 +44,9 @@ export interface StageRequest {
 const sheetCount = 32;
 
 /** The world's tokenizer, or one made from the captions of a folder. */
-async function tokensFor(data: string, images: CaptionedImages<unknown>): Promise<MadeTokenizer> {
+function tokensFor(data: string, images: CaptionedImages<unknown>): MadeTokenizer {
   if (data === "emoji") return captionTokens(worldBpe(), worldContextLength);
-  const { captions } = await images.batch([]);
-  const all = "captions" in images && typeof images.captions === "function" ? (images.captions() as string[]) : [...captions];
-  return captionTokens(vocabularyOf(all), 77);
+  return captionTokens(vocabularyOf(images instanceof ImageFolder ? images.captions() : []), 77);
 }
 
 async function sheetPrompts(data: string, images: CaptionedImages<unknown>): Promise<string[]> {
@@ -67,7 +66,7 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
   if (part === "clip") {
     const settings = await loadSettings(clipSettings, config, assignments);
     const { training, heldOut } = await openImages(data, seed, settings.imageSize);
-    return { stage: clipStage(settings, training, heldOut, await tokensFor(data, training), seed, backend), settings };
+    return { stage: clipStage(settings, training, heldOut, tokensFor(data, training), seed, backend), settings };
   }
   if (part === "judge") {
     const settings = await loadSettings(judgeSettings, config, assignments);
@@ -75,7 +74,7 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
     if (!(training instanceof EmojiImages) || !(heldOut instanceof EmojiImages)) {
       throw new UsageError("data-unlabelled", `judge: expected pictures with labels, got ${data}`, "only --data emoji has them");
     }
-    return { stage: judgeStage(settings, training, heldOut, seed, backend), settings };
+    return { stage: judgeStage(settings, training, heldOut, backend), settings };
   }
   const settings = await loadSettings(unetSettings, config, assignments);
   const { training, heldOut } = await openImages(data, seed, settings.imageSize);
@@ -89,7 +88,7 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
           ...(await readValues(join(from, "unet"), "diffusion_pytorch_model.safetensors", "unet.")),
           ...(await readValues(join(from, "text_encoder"), "model.safetensors", "text_encoder.")),
         ]);
-  const stage = unetStage(settings, cache, vae, await tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend, start);
+  const stage = unetStage(settings, cache, vae, tokensFor(data, training), await sheetPrompts(data, heldOut), seed, backend, start);
   return { stage: withFiles(stage, await pipelineFiles("StableDiffusionPipeline", [["vae", settings.vae]])), settings };
 }
 

@@ -1,14 +1,9 @@
 import { type Parameter, scopeOf, type Scope } from "@tastemaker/diffusion";
-import { gradients, input, type Program, program, type Tensor, type WeightSource, weight } from "@tastemaker/tensor";
+import { gradients, input, type Program, program, type Tensor } from "@tastemaker/tensor";
 
 /** A scope whose parameters are inputs named `prefix + key`: trainable. */
 export function trainableScope(prefix: string): Scope {
   return scopeOf((key, shape) => input(prefix + key, shape));
-}
-
-/** A scope whose parameters lie in a checkpoint and do not change. */
-export function frozenScope(find: (key: string) => WeightSource): Scope {
-  return scopeOf((key) => weight(find(key)));
 }
 
 /** The same parameters under `prefix + key`. */

@@ -2,7 +2,6 @@ import {
   clipText,
   clipTextParameters,
   type ConfigJson,
-  ddimSteps,
   decodeLatent,
   encodeSafetensors,
   type Parameter,
@@ -19,6 +18,7 @@ import {
 import { add, type Backend, clamp, div, input, mean, mul, normal, program, square, sub, uniform } from "@tastemaker/tensor";
 import { VisitOrder } from "../data/captioned-images.ts";
 import { contactSheet } from "../images/contact-sheet.ts";
+import { ddimPoints, stepDdim } from "../models/diffusion-sampler.ts";
 import type { ParameterSet } from "../train/adamw.ts";
 import type { LatentCache } from "./latent-cache.ts";
 import type { Autoencoder } from "./open-component.ts";
@@ -79,33 +79,22 @@ async function ddimSheet(
   const decode = await backend.compile(model.decode);
   const weights = Object.fromEntries(average);
   const pick = (names: readonly { readonly name: string }[]): Record<string, Float32Array> => Object.fromEntries(names.flatMap(({ name }) => (weights[name] ? [[name, weights[name]]] : [])));
-  let x = Float32Array.from(normal({ seed: 0, stream: "sheet", indices: [] }, model.count * model.each));
-  for (const { timestep, a, sigma, next } of ddimCoefficients(scheduler, feeds.steps)) {
+  const x = Float32Array.from(normal({ seed: 0, stream: "sheet", indices: [] }, model.count * model.each));
+  for (const point of ddimPoints(scheduler, feeds.steps)) {
     const outputs = await step.run({
       ...pick(model.step.inputs),
       sample: x,
       ids: feeds.ids,
       empty_ids: feeds.emptyIds,
-      sinusoid: sinusoids(new Array<number>(model.count).fill(timestep), feeds.width),
+      sinusoid: sinusoids(new Array<number>(model.count).fill(point.timestep), feeds.width),
       guidance: Float32Array.of(feeds.guidance),
     });
-    const noise = outputs["noise"]!.data;
-    x = x.map((v, i) => (next.a * (v - sigma * noise[i]!)) / a + next.sigma * noise[i]!);
+    stepDdim(x, outputs["noise"]!.data, point);
   }
   const { image } = await decode.run({ latent: x });
   await step.dispose();
   await decode.dispose();
   return image!.data as Float32Array;
-}
-
-/** a and σ of every DDIM timestep and of the one after it. */
-function ddimCoefficients(scheduler: SchedulerConfig, steps: number): { timestep: number; a: number; sigma: number; next: { a: number; sigma: number } }[] {
-  const timesteps = ddimSteps(scheduler, steps).map(({ timestep }) => timestep);
-  return timesteps.map((timestep, i) => ({
-    timestep,
-    ...signalAndNoise(scheduler, timestep),
-    next: signalAndNoise(scheduler, timesteps[i + 1] ?? 0),
-  }));
 }
 
 function samplingProgram(config: ReturnType<typeof parseUNetConfig>, text: ReturnType<typeof parseClipTextConfig>, vae: Autoencoder, side: number, length: number, count: number): { step: ReturnType<typeof program>; decode: ReturnType<typeof program>; count: number; each: number } {

@@ -1,5 +1,5 @@
 import { InternalError, UsageError } from "../errors.ts";
-import { sameShape, sizeOf, type DType, type Shape } from "../shape.ts";
+import { sizeOf, type DType, type Shape } from "../shape.ts";
 import { apply1, type Operand, type Operator, Tensor, type WeightSource } from "../tensor.ts";
 
 type InputAttributes = { readonly name: string; readonly shape: Shape; readonly dtype: DType };
@@ -54,7 +54,7 @@ export const weightOperator: Operator<WeightAttributes> = {
   derivative: { notDifferentiable: "a leaf: frozen weights have no gradient; make the weight an input to train it" },
   onnx: (emit, { attributes: { source } }) => {
     const name = emit.external(source);
-    // One Cast per use would keep a low peak, but the encoder deduplicates leaves; the simplifier splits uses of half-precision weights.
+    // The encoder asks anew for every user: one Cast shared by all would keep the widened copy in memory from the first use to the last.
     return [source.dtype === "F32" ? name : emit.node("Cast", [name], { to: 1 })[0]!];
   },
   reference: () => {
@@ -93,9 +93,4 @@ export function constantValue(tensor: Tensor): number | undefined {
   const data = tensor.node.attributes["data"] as Float64Array;
   const first = data[0];
   return first !== undefined && data.every((v) => v === first) ? first : undefined;
-}
-
-/** True for a scalar or broadcastable constant that would not change the other operand's shape. */
-export function isNeutralShape(tensor: Tensor, other: Tensor, result: Shape): boolean {
-  return sameShape(other.shape, result) && sizeOf(tensor.shape) <= sizeOf(result);
 }

@@ -79,7 +79,7 @@ export async function assembleWorld(build: string, target: string = worldFolder)
 }
 
 /** Trains all parts from nothing, or goes on where the last call stopped, and puts the world together. */
-export async function buildWorld(options: { readonly out: string; readonly seed: number; readonly threads: number; readonly scale: number }, context: CommandContext): Promise<void> {
+export async function buildWorld(options: { readonly out: string; readonly seed: number; readonly threads: number }, context: CommandContext): Promise<void> {
   const startedAt = monotonicMs();
   const backend = nodeBackend({ threads: options.threads });
   await mkdir(options.out, { recursive: true });
@@ -89,10 +89,9 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
       context.output.note(`${name}: done before`);
       continue;
     }
-    const wanted = Math.max(1000, Math.round(samples * options.scale));
-    const request: StageRequest = { data: "emoji", seed: options.seed, config: undefined, assignments: [...assignments, `samples=${wanted}`], backend, cacheFolder: options.out };
+    const request: StageRequest = { data: "emoji", seed: options.seed, config: undefined, assignments: [...assignments, `samples=${samples}`], backend, cacheFolder: options.out };
     if (name === "head") {
-      await trainHead(options.out, wanted, request, context, options.threads);
+      await trainHead(options.out, samples, request, context, options.threads);
     } else {
       const isFinished = await runStage(`pretrain ${name}`, { out, threads: options.threads }, context, request, async (asked) => {
         if (name === "distill") return prepareDistillation(modelOf(options.out, "unet"), asked);

@@ -37,7 +37,7 @@ export function argMaxRows(logits: ArrayLike<number>, classes: number): number[]
 }
 
 /** Training the judge on real renders: cross-entropy of every head. Held-out combinations measure it. */
-export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut: EmojiImages, seed: number, backend: Backend): Stage {
+export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut: EmojiImages, backend: Backend): Stage {
   const { batch, width } = settings;
   const parameters = judgeParameters(width);
   const image = input("image", [batch, 3, 64, 64]);
@@ -50,7 +50,6 @@ export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut
   const loss = losses.reduce((a, b) => add(a, b));
   const testCount = 512;
   const test = program(judge(trainableScope(""), input("image", [testCount, 3, 64, 64]), width));
-  void seed;
   return {
     name: "judge",
     parameters,

@@ -30,7 +30,7 @@ function block(scope: Scope, x: Tensor, out: number): Tensor {
  */
 export function judge(scope: Scope, image: Tensor, width: number): Record<JudgeHead, Tensor> {
   const batch = image.shape[0]!;
-  let h = add(convolution(scope.at("stem"), image, width, { kernel: 3, padding: 1 }), 0);
+  let h = convolution(scope.at("stem"), image, width, { kernel: 3, padding: 1 });
   for (const [i, factor] of [1, 2, 4, 6].entries()) h = block(scope.at(`blocks.${i}`), h, width * factor);
   // Position matters (left and right objects, upper and lower colours), so the 4×4 map is kept, beside its mean.
   const features = concat([reshape(h, [batch, -1]), mean(h, [2, 3])], 1);

@@ -1,5 +1,5 @@
 import { clipImageEmbedding, encodeSafetensors, linear, normalizePixels, type Parameter, collectParameters, type Scope } from "@tastemaker/diffusion";
-import { add, type Backend, div, gelu, input, mean, neg, permutation, program, reshape, softplus, sqrt, square, sub, sum, type Tensor, uniform } from "@tastemaker/tensor";
+import { type Backend, div, gelu, input, mean, neg, permutation, program, reshape, softplus, sqrt, square, sub, sum, type Tensor, uniform } from "@tastemaker/tensor";
 import { Progress } from "../../cli/progress.ts";
 import { type ClipFiles, clipScope } from "../../rewards/clip-model.ts";
 import type { Stage } from "../../pretrain/stage.ts";
@@ -77,7 +77,7 @@ export async function tasteHeadStage(images: EmojiImages, heldOut: EmojiImages, 
       {
         until: 1,
         batch,
-        program: trainingProgram(add(loss, 0), {}, parameters.map(({ key }) => key)),
+        program: trainingProgram(loss, {}, parameters.map(({ key }) => key)),
         feeds: async (seen) => {
           const order = permutation({ seed, stream: "taste-pairs", indices: [Math.floor(seen / batch)] }, pictureCount);
           const [winners, losers] = [new Float32Array(batch * width), new Float32Array(batch * width)];

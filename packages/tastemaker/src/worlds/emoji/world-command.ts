@@ -18,7 +18,7 @@ const sheetGuidance = 5;
 export async function runWorld(options: WorldOptions, context: CommandContext): Promise<void> {
   const { action, seed, threads } = options;
   if (action === "build") {
-    await buildWorld({ out: options.out ?? join(worldFolder, "build"), seed, threads, scale: 1 }, context);
+    await buildWorld({ out: options.out ?? join(worldFolder, "build"), seed, threads }, context);
     return;
   }
   const backend = nodeBackend({ threads });
