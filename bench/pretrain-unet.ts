@@ -12,8 +12,9 @@ import { openAutoencoder } from "../packages/tastemaker/src/pretrain/open-compon
 import { runPretraining } from "../packages/tastemaker/src/pretrain/pretrain-loop.ts";
 import { openOrCreateRun } from "../packages/tastemaker/src/pretrain/run-stage.ts";
 import { loadSettings, unetSettings } from "../packages/tastemaker/src/pretrain/settings.ts";
+import { sinusoids } from "../packages/tastemaker/src/pretrain/sinusoids.ts";
 import { captionTokens, vocabularyOf } from "../packages/tastemaker/src/pretrain/text-ids.ts";
-import { sinusoids, tensorsOf, unetStage } from "../packages/tastemaker/src/pretrain/unet-stage.ts";
+import { tensorsOf, unetStage } from "../packages/tastemaker/src/pretrain/unet-stage.ts";
 import { nodeBackend } from "../packages/tastemaker/src/platform/runtime.ts";
 import { median, writeResult } from "./support/result.ts";
 import { writeRandomWorld } from "./support/world-model.ts";

@@ -1,6 +1,7 @@
-import { decodeLatent, ddimSteps, type SchedulerConfig, scopeOf, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
-import { add, type Backend, clamp, div, type Executable, input, mul, program, sub, weight } from "@tastemaker/tensor";
+import { ddimSteps, type SchedulerConfig, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
+import { add, type Backend, type Executable, input, mul, program, sub } from "@tastemaker/tensor";
 import type { OpenedModel } from "./open-model.ts";
+import { compileDecoder, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
 
 export interface DiffusionSamplerOptions {
   readonly steps: number;
@@ -39,32 +40,33 @@ export function stepDdim(x: Float32Array, noise: ArrayLike<number>, { now, next 
 
 /** Makes pictures with a diffusion model: deterministic DDIM (η = 0) with classifier-free guidance, one compiled step run N times. */
 export class DiffusionSampler {
-  readonly #model: OpenedModel;
+  readonly #parts: SamplerParts;
   readonly #options: DiffusionSamplerOptions;
   readonly #step: Executable;
   readonly #decode: Executable;
 
-  private constructor(model: OpenedModel, options: DiffusionSamplerOptions, step: Executable, decode: Executable) {
-    this.#model = model;
+  private constructor(parts: SamplerParts, options: DiffusionSamplerOptions, step: Executable, decode: Executable) {
+    this.#parts = parts;
     this.#options = options;
     this.#step = step;
     this.#decode = decode;
   }
 
-  /** Compiles the sampler. */
-  static async open(model: OpenedModel, options: DiffusionSamplerOptions, backend: Backend): Promise<DiffusionSampler> {
+  /** Compiles the sampler of a model on disk. */
+  static open(model: OpenedModel, options: DiffusionSamplerOptions, backend: Backend): Promise<DiffusionSampler> {
+    return DiffusionSampler.of(samplerParts(model), options, backend);
+  }
+
+  /** Compiles the sampler of any networks. */
+  static async of(parts: SamplerParts, options: DiffusionSamplerOptions, backend: Backend): Promise<DiffusionSampler> {
     const { batchSize, contextShape, guidanceScale } = options;
-    const { unet: config, parts, vae, latentShape } = model;
-    const scope = scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape)));
-    const sample = input("sample", [batchSize, ...latentShape]);
+    const { scope, config } = parts.unet;
+    const sample = input("sample", [batchSize, ...parts.latentShape]);
     const sinusoid = input("sinusoid", [batchSize, config.down[0]!.channels]);
     const predict = (name: string): ReturnType<typeof unet> => unet(scope, config, { sample, sinusoid, context: input(name, [batchSize, ...contextShape]) });
     const unconditional = predict("empty_context");
     const noise = add(unconditional, mul(sub(predict("context"), unconditional), guidanceScale));
-    const decoder = scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape)));
-    const decoded = decodeLatent(decoder, vae, div(input("latent", [batchSize, ...latentShape]), vae.scalingFactor));
-    const image = clamp(add(mul(decoded, 0.5), 0.5), 0, 1);
-    return new DiffusionSampler(model, options, await backend.compile(program({ noise })), await backend.compile(program({ image })));
+    return new DiffusionSampler(parts, options, await backend.compile(program({ noise })), await compileDecoder(parts, batchSize, backend));
   }
 
   /** The pictures, planar RGB in [0, 1], `[3, S, S]` each. */
@@ -84,7 +86,9 @@ export class DiffusionSampler {
 
   async #batch(requests: readonly DiffusionRequest[]): Promise<Float32Array[]> {
     const { batchSize, contextShape, emptyContext, steps } = this.#options;
-    const { unet: config, parts, imageSize } = this.#model;
+    const { unet, scheduler, weights } = this.#parts;
+    const { config } = unet;
+    const fixed = Object.fromEntries(weights ?? []);
     const size = contextShape[0] * contextShape[1];
     const each = requests[0]!.latent.length;
     const [context, empty, x] = [new Float32Array(batchSize * size), new Float32Array(batchSize * size), new Float32Array(batchSize * each)];
@@ -94,16 +98,14 @@ export class DiffusionSampler {
       empty.set(emptyContext, row * size);
       x.set(request.latent, row * each);
     }
-    for (const point of ddimPoints(parts.scheduler, steps)) {
+    for (const point of ddimPoints(scheduler, steps)) {
       const row = timestepEmbedding(point.timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift);
       const sinusoid = new Float32Array(batchSize * row.length);
       for (let i = 0; i < batchSize; i++) sinusoid.set(row, i * row.length);
-      const { noise } = await this.#step.run({ sample: x, sinusoid, context, empty_context: empty });
+      const { noise } = await this.#step.run({ ...fixed, sample: x, sinusoid, context, empty_context: empty });
       stepDdim(x, noise!.data, point);
     }
     const { image } = await this.#decode.run({ latent: x });
-    const pixels = image!.data as Float32Array;
-    const pictureSize = 3 * imageSize * imageSize;
-    return requests.map((_, row) => pixels.slice(row * pictureSize, (row + 1) * pictureSize));
+    return splitRows(image!.data as Float32Array, batchSize).slice(0, requests.length);
   }
 }

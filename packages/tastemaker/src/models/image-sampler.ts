@@ -1,8 +1,9 @@
-import { decodeLatent, guidanceEmbedding, type LcmStep, lcmSteps, type LcmTimesteps, scopeOf, timestepEmbedding, unet, withLora } from "@tastemaker/diffusion";
-import { add, type Backend, clamp, div, type Executable, type HostData, input, mul, normal, program, weight } from "@tastemaker/tensor";
+import { guidanceEmbedding, type LcmStep, lcmSteps, type LcmTimesteps, timestepEmbedding, unet, withLora } from "@tastemaker/diffusion";
+import { type Backend, type Executable, type HostData, input, normal, program } from "@tastemaker/tensor";
 import type { ParameterSet } from "../train/adamw.ts";
 import { adapterInputs, type AdapterLayout } from "./adapter.ts";
 import type { OpenedModel } from "./open-model.ts";
+import { compileDecoder, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
 
 export interface SamplerSettings {
   readonly steps: number;
@@ -55,7 +56,7 @@ export interface AppliedAdapter {
  * The formulas are those of `LcmStep`; without gradients, so that any number of steps costs the same memory.
  */
 export class ImageSampler {
-  readonly #model: OpenedModel;
+  readonly #parts: SamplerParts;
   readonly #settings: SamplerSettings;
   readonly #layout: AdapterLayout | undefined;
   readonly #batchSize: number;
@@ -64,8 +65,8 @@ export class ImageSampler {
   readonly #step: Executable;
   readonly #decode: Executable;
 
-  private constructor(model: OpenedModel, options: SamplerOptions, steps: readonly LcmStep[], step: Executable, decode: Executable) {
-    this.#model = model;
+  private constructor(parts: SamplerParts, options: SamplerOptions, steps: readonly LcmStep[], step: Executable, decode: Executable) {
+    this.#parts = parts;
     this.#settings = options.settings;
     this.#layout = options.layout;
     this.#batchSize = options.batchSize;
@@ -75,23 +76,24 @@ export class ImageSampler {
     this.#decode = decode;
   }
 
-  /** Compiles the sampler. @throws UsageError for more steps than the model's grid has */
-  static async open(model: OpenedModel, options: SamplerOptions, backend: Backend): Promise<ImageSampler> {
+  /** Compiles the sampler of a model on disk. @throws UsageError for more steps than the model's grid has */
+  static open(model: OpenedModel, options: SamplerOptions, backend: Backend): Promise<ImageSampler> {
+    return ImageSampler.of(samplerParts(model), options, backend);
+  }
+
+  /** Compiles the sampler of any networks. @throws UsageError for more steps than the model's grid has */
+  static async of(parts: SamplerParts, options: SamplerOptions, backend: Backend): Promise<ImageSampler> {
     const { settings, layout, batchSize, contextShape } = options;
-    const steps = lcmSteps(model.parts.scheduler, settings.steps, settings.timesteps);
-    const { unet: config, vae, parts, latentShape } = model;
-    const frozen = scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape)));
-    const scope = layout === undefined ? frozen : withLora(frozen, adapterInputs(layout, input("adapter_scale", [batchSize])));
+    const steps = lcmSteps(parts.scheduler, settings.steps, settings.timesteps);
+    const { scope: base, config } = parts.unet;
+    const scope = layout === undefined ? base : withLora(base, adapterInputs(layout, input("adapter_scale", [batchSize])));
     const output = unet(scope, config, {
-      sample: input("sample", [batchSize, ...latentShape]),
+      sample: input("sample", [batchSize, ...parts.latentShape]),
       sinusoid: input("sinusoid", [batchSize, config.down[0]!.channels]),
       context: input("context", [batchSize, ...contextShape]),
       ...(config.timeCondProjDim === undefined ? {} : { cond: input("cond", [batchSize, config.timeCondProjDim]) }),
     });
-    const decoder = scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape)));
-    const decoded = decodeLatent(decoder, vae, div(input("latent", [batchSize, ...latentShape]), vae.scalingFactor));
-    const image = clamp(add(mul(decoded, 0.5), 0.5), 0, 1);
-    return new ImageSampler(model, options, steps, await backend.compile(program({ output })), await backend.compile(program({ image })));
+    return new ImageSampler(parts, options, steps, await backend.compile(program({ output })), await compileDecoder(parts, batchSize, backend));
   }
 
   /**
@@ -114,14 +116,15 @@ export class ImageSampler {
   }
 
   async #batch(requests: readonly PictureRequest[], adapter: AppliedAdapter | undefined): Promise<Float32Array[]> {
-    const { unet: config, imageSize } = this.#model;
+    const { unet, weights } = this.#parts;
+    const { config } = unet;
     const rows = this.#batchSize;
     // A short last batch is filled with its first picture, so that one compiled size is enough.
     const padded = Array.from({ length: rows }, (_, row) => requests[row] ?? requests[0]!);
     const contextSize = this.#contextShape[0] * this.#contextShape[1];
     const context = new Float32Array(rows * contextSize);
     for (const [row, request] of padded.entries()) context.set(request.context, row * contextSize);
-    const fixed: Record<string, HostData> = { context };
+    const fixed: Record<string, HostData> = { ...Object.fromEntries(weights ?? []), context };
     if (config.timeCondProjDim !== undefined) fixed["cond"] = repeated(guidanceEmbedding(this.#settings.guidanceScale, config.timeCondProjDim), rows);
     if (this.#layout !== undefined) {
       fixed["adapter_scale"] = new Float32Array(rows).fill(adapter?.strength ?? 0);
@@ -139,9 +142,7 @@ export class ImageSampler {
       }
     }
     const { image } = await this.#decode.run({ latent: x });
-    const pixels = image!.data as Float32Array;
-    const size = 3 * imageSize * imageSize;
-    return requests.map((_request, row) => pixels.slice(row * size, (row + 1) * size));
+    return splitRows(image!.data as Float32Array, rows).slice(0, requests.length);
   }
 }
 

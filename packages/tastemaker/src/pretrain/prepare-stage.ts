@@ -11,7 +11,8 @@ import { judgeStage } from "../worlds/emoji/judge-stage.ts";
 import { heldOutPrompts } from "../worlds/emoji/prompts.ts";
 import { worldBpe, worldContextLength } from "../worlds/emoji/tokenizer.ts";
 import { clipStage } from "./clip-stage.ts";
-import { distillStage, type Teacher } from "./distill-stage.ts";
+import type { Teacher } from "./distill-objective.ts";
+import { distillStage } from "./distill-stage.ts";
 import { cacheLatents } from "./latent-cache.ts";
 import { openAutoencoder, openComponent, readValues } from "./open-component.ts";
 import { openImages } from "./open-images.ts";
@@ -157,7 +158,8 @@ export async function prepareDistillation(teacherName: string, request: StageReq
   const tokenizer = await openClipTokenizer(await openNodeFolder(folders.shared), "tokenizer/");
   const teacher = await openTeacher(folders, tokensOf(tokenizer), backend);
   const cache = await cacheLatents(training, settings.cache, teacher.vae, request.cacheFolder, backend);
-  const stage = distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, backend);
+  const start = settings.from === undefined ? undefined : await readValues(settings.from, "diffusion_pytorch_model.safetensors", "unet.");
+  const stage = distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, settings.workers, backend, start);
   const kept = ["vae", "text_encoder", "tokenizer"].map((part) => [part, join(folders.shared, part)] as const);
   return { stage: withFiles(stage, await pipelineFiles("LatentConsistencyModelPipeline", kept)), settings };
 }

@@ -46,6 +46,16 @@ const losses = (run: string): number[] =>
     .map((line) => (JSON.parse(line) as { loss: number }).loss);
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
+/** Starts a command and kills it once its run holds a checkpoint whose name is not before `name`. */
+async function killAfterCheckpoint(run: string, name: string, ...command: string[]): Promise<void> {
+  const killed = startTastemaker(...command);
+  const checkpoints = join(run, "checkpoints");
+  const isThere = (): boolean => existsSync(checkpoints) && readdirSync(checkpoints).some((found) => found.startsWith("step-") && found >= name);
+  while (!isThere() && killed.child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20));
+  killed.child.kill("SIGKILL");
+  await killed.finished;
+}
+
 describe("pretraining on a folder of captioned pictures", () => {
   it("makes an autoencoder, a diffusion model and a consistency model that load as one diffusers directory", () =>
     withTemporaryFolder(async (folder) => {
@@ -62,9 +72,22 @@ describe("pretraining on a folder of captioned pictures", () => {
       expect(mean(unetLosses.slice(-5))).toBeLessThan(mean(unetLosses.slice(0, 5)));
 
       const teacher = join(folder, "unet/model");
-      const distillArguments = set({ imageSize: 16, batch: 4, samples: 64, cache: 12, condWidth: 16 });
-      const distill = await runTastemaker("distill", teacher, "--data", pictures, "--out", join(folder, "lcm"), ...distillArguments);
+      const distillArguments = ["--data", pictures, ...set({ imageSize: 16, batch: 4, samples: 320, trajectories: 8, visits: 1, cache: 12, condWidth: 16 })];
+      const distill = await runTastemaker("distill", teacher, "--out", join(folder, "lcm"), ...distillArguments);
       expect(distill.code, distill.stderr).toBe(0);
+      const distillLosses = losses(join(folder, "lcm"));
+      expect(mean(distillLosses.slice(-5))).toBeLessThan(mean(distillLosses.slice(0, 5)));
+
+      // Killed within a later round of trajectories, it goes on to the same bytes.
+      await killAfterCheckpoint(join(folder, "killed"), "step-000024", "distill", teacher, "--out", join(folder, "killed"), ...distillArguments);
+      const resumed = await runTastemaker("distill", teacher, "--out", join(folder, "killed"), ...distillArguments);
+      expect(resumed.code, resumed.stderr).toBe(0);
+      const weights = "model/unet/diffusion_pytorch_model.safetensors";
+      expect(readFileSync(join(folder, "killed", weights)).equals(readFileSync(join(folder, "lcm", weights)))).toBe(true);
+
+      const other = await runTastemaker("distill", teacher, "--out", join(folder, "lcd"), "--set", "method=consistency", "--data", pictures, ...set({ imageSize: 16, batch: 4, samples: 64, cache: 12, condWidth: 16 }));
+      expect(other.code, other.stderr).toBe(0);
+      expect(losses(join(folder, "lcd")).every(Number.isFinite)).toBe(true);
 
       const student = join(folder, "lcm/model");
       const model = await openDiffusersDirectory(await openNodeFolder(student));
@@ -80,11 +103,7 @@ describe("pretraining on a folder of captioned pictures", () => {
       const command = (out: string): string[] => ["pretrain", "vae", "--data", pictures, "--out", join(folder, out), ...vaeSettings];
       const whole = await runTastemaker(...command("whole"));
       expect(whole.code, whole.stderr).toBe(0);
-      const killed = startTastemaker(...command("killed"));
-      const checkpoints = join(folder, "killed/checkpoints");
-      while (!(existsSync(checkpoints) && readdirSync(checkpoints).some((name) => name.startsWith("step-")))) await new Promise((resolve) => setTimeout(resolve, 20));
-      killed.child.kill("SIGKILL");
-      await killed.finished;
+      await killAfterCheckpoint(join(folder, "killed"), "step-", ...command("killed"));
       const resumed = await runTastemaker(...command("killed"));
       expect(resumed.code, resumed.stderr).toBe(0);
       for (const file of ["metrics.jsonl", "model/vae/diffusion_pytorch_model.safetensors"]) {

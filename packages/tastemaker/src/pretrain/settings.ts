@@ -2,7 +2,7 @@ import { z } from "zod";
 import { parseAssignment, readConfigFile } from "../config/load-config.ts";
 import { UsageError } from "@tastemaker/tensor";
 import type { ClipSettings } from "./clip-stage.ts";
-import type { DistillSettings } from "./distill-stage.ts";
+import type { DistillSettings } from "./distill-objective.ts";
 import type { UNetSettings } from "./unet-stage.ts";
 import type { VaeSettings } from "./vae-stage.ts";
 import type { JudgeSettings } from "../worlds/emoji/judge-stage.ts";
@@ -70,6 +70,7 @@ export const vaeSettings: z.ZodType<Planned<VaeSettings>> = z.strictObject({
   cropSide: z.number().int().positive().default(32).describe("side of the crops that the first part trains on, in pixels"),
   cropBatch: batchSize(24),
   cropShare: z.number().min(0).max(1).default(0.6).describe("share of the pictures that is seen as crops; 0 trains on whole pictures only"),
+  mseWeight: z.number().min(0).default(10).describe("weight of the mean squared error beside the mean absolute error; more gives a higher PSNR"),
   edgeWeight: z.number().min(0).default(0.5).describe("weight of the L1 error of neighbouring pixels' differences; more gives sharper outlines"),
   klWeight: z.number().min(0).default(1e-3).describe("weight of the mean KL divergence of the latents from N(0, 1)"),
   config: modelConfig("diffusers AutoencoderKL configuration", vaeConfig),
@@ -93,6 +94,13 @@ export const unetSettings: z.ZodType<Planned<UNetSettings>> = z.strictObject({
 
 /** Settings of `distill`. */
 export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObject({
+  method: z
+    .enum(["trajectory", "consistency"])
+    .default("trajectory")
+    .describe("trajectory: learn the ends of the teacher's guided trajectories; consistency: latent consistency distillation with a target network (Luo et al. 2023)"),
+  from: z.string().optional().describe("folder of a consistency model's U-Net that the training begins with; default: the teacher's weights"),
+  trajectories: z.number().int().positive().default(500).describe("trajectory: number drawn by the teacher per round, 20 solver steps each"),
+  visits: z.number().int().positive().default(2).describe("trajectory: how often each of their points is trained on"),
   samples: samples(100_000),
   workers: workers(2),
   imageSize: imageSide,
@@ -100,9 +108,9 @@ export const distillSettings: z.ZodType<Planned<DistillSettings>> = z.strictObje
   batch: batchSize(12),
   cache: z.number().int().positive().default(30_000).describe("pictures encoded once and kept"),
   guidance: z.tuple([z.number(), z.number()]).default([1.5, 8.5]).describe("range of the guidance scales that the student learns"),
-  skip: z.number().int().positive().default(20).describe("timesteps that one solver step of the teacher covers"),
+  skip: z.number().int().positive().default(20).describe("consistency: timesteps that one solver step of the teacher covers"),
   huber: z.number().positive().default(1e-3).describe("c of the pseudo-Huber loss √(d² + c²) − c"),
-  targetDecay: z.number().min(0).max(1).default(0.95).describe("decay of the target network's average"),
+  targetDecay: z.number().min(0).max(1).default(0.95).describe("consistency: decay of the target network's average"),
   condWidth: z.number().int().positive().default(256).describe("width of the guidance embedding (time_cond_proj_dim)"),
 });
 

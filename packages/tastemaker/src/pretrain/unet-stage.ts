@@ -1,29 +1,30 @@
 import {
+  autoencoderReduction,
   clipText,
+  type ClipTextConfig,
   clipTextParameters,
   type ConfigJson,
-  decodeLatent,
   encodeSafetensors,
   type Parameter,
   parseClipTextConfig,
   parseSchedulerConfig,
   parseUNetConfig,
-  type SchedulerConfig,
   signalAndNoise,
-  timestepEmbedding,
   type TensorToStore,
   unet,
   unetParameters,
 } from "@tastemaker/diffusion";
-import { add, type Backend, clamp, div, input, mean, mul, normal, program, square, sub, uniform } from "@tastemaker/tensor";
+import { type Backend, input, mean, mul, normal, program, square, sub, uniform } from "@tastemaker/tensor";
 import { VisitOrder } from "../data/captioned-images.ts";
 import { contactSheet } from "../images/contact-sheet.ts";
-import { ddimPoints, stepDdim } from "../models/diffusion-sampler.ts";
+import { DiffusionSampler } from "../models/diffusion-sampler.ts";
+import { splitRows } from "../models/sampler-parts.ts";
 import type { ParameterSet } from "../train/adamw.ts";
 import type { LatentCache } from "./latent-cache.ts";
 import type { Autoencoder } from "./open-component.ts";
 import type { Stage } from "./stage.ts";
 import type { MadeTokenizer } from "./text-ids.ts";
+import { sinusoids } from "./sinusoids.ts";
 import { trainableScope, trainingProgram, withPrefix } from "./trainable.ts";
 
 export interface UNetSettings {
@@ -55,61 +56,24 @@ export const ddimSchedulerJson: ConfigJson = {
   timestep_spacing: "leading",
 };
 
-/** Rows of sinusoidal timestep embeddings `[B, width]` in float32. */
-export function sinusoids(timesteps: readonly number[], width: number): Float32Array {
-  const rows = new Float32Array(timesteps.length * width);
-  timesteps.forEach((t, i) => rows.set(timestepEmbedding(t, width), i * width));
-  return rows;
-}
-
 /** Tensors of some parameters, without a prefix, ready to be stored. */
 export function tensorsOf(values: ParameterSet, parameters: readonly Parameter[], prefix: string): Map<string, TensorToStore> {
   return new Map(parameters.filter(({ key }) => key.startsWith(prefix)).map(({ key, shape }) => [key.slice(prefix.length), { dtype: "F32", shape, data: values.get(key)! }]));
 }
 
-/** Draws pictures from a diffusion model by DDIM with classifier-free guidance: plain deterministic sampling for sheets. */
-async function ddimSheet(
-  backend: Backend,
-  average: ParameterSet,
-  scheduler: SchedulerConfig,
-  model: ReturnType<typeof samplingProgram>,
-  feeds: { readonly ids: Int32Array; readonly emptyIds: Int32Array; readonly guidance: number; readonly steps: number; readonly width: number },
-): Promise<Float32Array> {
-  const step = await backend.compile(model.step);
-  const decode = await backend.compile(model.decode);
-  const weights = Object.fromEntries(average);
-  const pick = (names: readonly { readonly name: string }[]): Record<string, Float32Array> => Object.fromEntries(names.flatMap(({ name }) => (weights[name] ? [[name, weights[name]]] : [])));
-  const x = Float32Array.from(normal({ seed: 0, stream: "sheet", indices: [] }, model.count * model.each));
-  for (const point of ddimPoints(scheduler, feeds.steps)) {
-    const outputs = await step.run({
-      ...pick(model.step.inputs),
-      sample: x,
-      ids: feeds.ids,
-      empty_ids: feeds.emptyIds,
-      sinusoid: sinusoids(new Array<number>(model.count).fill(point.timestep), feeds.width),
-      guidance: Float32Array.of(feeds.guidance),
-    });
-    stepDdim(x, outputs["noise"]!.data, point);
-  }
-  const { image } = await decode.run({ latent: x });
-  await step.dispose();
-  await decode.dispose();
-  return image!.data as Float32Array;
+/** How the sheets are drawn. */
+const sheetSettings = { steps: 20, guidanceScale: 5 } as const;
+
+/** The text encoder's hidden states of captions, by its present parameters. */
+async function encodeCaptions(captions: readonly string[], text: ClipTextConfig, tokens: MadeTokenizer, average: ParameterSet, backend: Backend): Promise<Float32Array[]> {
+  const { hidden } = clipText(trainableScope("text_encoder."), text, input("ids", [captions.length, tokens.length], "int32"));
+  const encoder = await backend.compile(program({ hidden }));
+  const outputs = await encoder.run({ ...Object.fromEntries(withKeys(average, "text_encoder.")), ids: tokens.ids(captions) });
+  await encoder.dispose();
+  return splitRows(outputs["hidden"]!.data as Float32Array, captions.length);
 }
 
-function samplingProgram(config: ReturnType<typeof parseUNetConfig>, text: ReturnType<typeof parseClipTextConfig>, vae: Autoencoder, side: number, length: number, count: number): { step: ReturnType<typeof program>; decode: ReturnType<typeof program>; count: number; each: number } {
-  const sample = input("sample", [count, config.inChannels, side, side]);
-  const sinusoid = input("sinusoid", [count, config.down[0]!.channels]);
-  const scope = trainableScope("unet.");
-  const textScope = trainableScope("text_encoder.");
-  const predict = (ids: string): ReturnType<typeof unet> =>
-    unet(scope, config, { sample, sinusoid, context: clipText(textScope, text, input(ids, [count, length], "int32")).hidden });
-  const [conditional, unconditional] = [predict("ids"), predict("empty_ids")];
-  const noise = add(unconditional, mul(sub(conditional, unconditional), input("guidance", [1])));
-  const latent = input("latent", [count, config.inChannels, side, side]);
-  const image = clamp(add(mul(decodeLatent(vae.scope, vae.config, div(latent, vae.config.scalingFactor)), 0.5), 0.5), 0, 1);
-  return { step: program({ noise }), decode: program({ image }), count, each: config.inChannels * side * side };
-}
+const withKeys = (values: ParameterSet, prefix: string): ParameterSet => new Map([...values].filter(([key]) => key.startsWith(prefix)));
 
 /**
  * Training a diffusion U-Net and its text encoder together, from scratch, on cached latents: ε-prediction, min-SNR weighting
@@ -142,7 +106,6 @@ export function unetStage(
   const predicted = unet(trainableScope("unet."), config, { sample, sinusoid: input("sinusoid", [batch, width]), context });
   const errors = mean(square(sub(predicted, noise)), [1, 2, 3]);
   const loss = mean(mul(errors, input("weight", [batch])));
-  const model = samplingProgram(config, text, vae, side, tokens.length, sheetPrompts.length);
   const emptyIds = tokens.ids([""]);
   return {
     name: "unet",
@@ -179,11 +142,14 @@ export function unetStage(
       },
     ],
     sample: async (average) => {
-      const rows = sheetPrompts.length;
-      const repeated = new Int32Array(rows * tokens.length);
-      for (let i = 0; i < rows; i++) repeated.set(emptyIds, i * tokens.length);
-      const image = await ddimSheet(backend, average, scheduler, model, { ids: tokens.ids(sheetPrompts), emptyIds: repeated, guidance: 5, steps: 20, width });
-      return { png: await contactSheet(image, Math.sqrt(image.length / rows / 3), 8), scores: {} };
+      const count = sheetPrompts.length;
+      const [emptyContext, ...contexts] = await encodeCaptions(["", ...sheetPrompts], text, tokens, average, backend);
+      const imageSize = side * autoencoderReduction(vae.config);
+      const parts = { unet: { scope: trainableScope("unet."), config }, vae, scheduler, latentShape: cache.shape, imageSize, weights: withKeys(average, "unet.") };
+      const sampler = await DiffusionSampler.of(parts, { ...sheetSettings, batchSize: count, contextShape: [tokens.length, text.width], emptyContext: emptyContext! }, backend);
+      const pictures = await sampler.sample(contexts.map((context, index) => ({ context, latent: normal({ seed, stream: "sheet", indices: [index] }, each) })));
+      await sampler.dispose();
+      return { png: await contactSheet(pictures, imageSize, 8), scores: {} };
     },
     finish: async (average) => {
       const metadata = new Map([["format", "pt"]]);

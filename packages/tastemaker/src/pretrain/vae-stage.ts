@@ -2,6 +2,7 @@ import { type ConfigJson, type Scope, autoencoderParameters, autoencoderReductio
 import { abs, add, type Backend, clamp, exp, input, mean, mul, normal, program, sliceAxis, square, sub, type Tensor } from "@tastemaker/tensor";
 import { type CaptionedImages, VisitOrder } from "../data/captioned-images.ts";
 import { contactSheet } from "../images/contact-sheet.ts";
+import { splitRows } from "../models/sampler-parts.ts";
 import type { ParameterSet } from "../train/adamw.ts";
 import type { Phase, Stage } from "./stage.ts";
 import { trainableScope, trainingProgram } from "./trainable.ts";
@@ -19,6 +20,8 @@ export interface VaeSettings {
   readonly cropBatch: number;
   readonly cropShare: number;
   readonly batch: number;
+  /** Weight of the mean squared error, beside 1 for the mean absolute error. */
+  readonly mseWeight: number;
   /** Weight of the mean absolute difference of neighbouring pixels' differences. */
   readonly edgeWeight: number;
   readonly klWeight: number;
@@ -31,7 +34,7 @@ function differences(x: Tensor, axis: number): Tensor {
 }
 
 /**
- * Loss of the autoencoder: L1 + MSE + edge·L1 of pixel differences + kl·mean KL to N(0, 1).
+ * Loss of the autoencoder: L1 + mse·MSE + edge·L1 of pixel differences + kl·mean KL to N(0, 1).
  * `image` [B,3,H,W] in [−1, 1], `noise` of the latent's shape.
  */
 function vaeLoss(scope: Scope, config: ReturnType<typeof parseAutoencoderConfig>, settings: VaeSettings, image: Tensor, noise: Tensor): Record<string, Tensor> {
@@ -41,7 +44,7 @@ function vaeLoss(scope: Scope, config: ReturnType<typeof parseAutoencoderConfig>
   const mse = mean(square(error));
   const edges = add(mean(abs(differences(error, 2))), mean(abs(differences(error, 3))));
   const kl = mul(0.5, mean(sub(add(square(center), exp(logvar)), add(logvar, 1))));
-  const loss = add(add(mean(abs(error)), mse), add(mul(edges, settings.edgeWeight), mul(kl, settings.klWeight)));
+  const loss = add(add(mean(abs(error)), mul(mse, settings.mseWeight)), add(mul(edges, settings.edgeWeight), mul(kl, settings.klWeight)));
   return { loss, mse, kl };
 }
 
@@ -118,12 +121,8 @@ export function vaeStage(settings: VaeSettings, images: CaptionedImages<unknown>
     averageDecay: 0.995,
     sample: async (average) => {
       const { pixels, decoded: restored } = await reconstruct(average);
-      const both = new Float32Array(2 * pixels.length);
-      const each = 3 * side * side;
-      for (let n = 0; n < sampleCount; n++) {
-        both.set(pixels.subarray(n * each, (n + 1) * each), 2 * n * each);
-        both.set(restored.subarray(n * each, (n + 1) * each), (2 * n + 1) * each);
-      }
+      const [originals, copies] = [splitRows(pixels, sampleCount), splitRows(restored, sampleCount)];
+      const both = originals.flatMap((original, n) => [original, copies[n]!]);
       return { png: await contactSheet(both, side, 8), scores: { psnr: psnr(restored, pixels) } };
     },
     finish: async (average) => {

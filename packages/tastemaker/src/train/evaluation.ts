@@ -89,11 +89,8 @@ export class Evaluator {
   /** A sheet of the first pictures as PNG. */
   async sheet(scored: Scored): Promise<Uint8Array> {
     const { imageSize } = this.#options.model;
-    const size = 3 * imageSize * imageSize;
-    const count = Math.min(shown, scored.images.length);
-    const all = new Float32Array(count * size);
-    for (let i = 0; i < count; i++) all.set(scored.images[i]!, i * size);
-    return contactSheet(all, imageSize, Math.min(4, count), imageSize < 200 ? 2 : 1);
+    const pictures = scored.images.slice(0, shown);
+    return contactSheet(pictures, imageSize, Math.min(4, pictures.length), imageSize < 200 ? 2 : 1);
   }
 
   async dispose(): Promise<void> {

@@ -45,7 +45,7 @@ describe("what is the same in every run", () => {
     await executable.dispose();
     for (const name of ["loss", "slope", "curvature"]) {
       const expected = exact[name]!.data;
-      const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      const largest = Array.from(expected).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
       results[name]!.data.forEach((value, i) => expect(Math.abs(value - expected[i]!) / largest).toBeLessThan(1e-6));
     }
   });

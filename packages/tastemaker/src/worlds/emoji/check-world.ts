@@ -10,6 +10,7 @@ import { TextContexts } from "../../models/text-contexts.ts";
 import { openNodeFolder } from "../../platform/node-files.ts";
 import { openComponent } from "../../pretrain/open-component.ts";
 import { psnr } from "../../pretrain/vae-stage.ts";
+import { measureRetrieval, type RetrievalScores } from "./caption-retrieval.ts";
 import { type JudgeNetwork, openJudge } from "./judge-network.ts";
 import { heldOutPrompts, type WorldPrompt } from "./prompts.ts";
 import { SceneRenderer } from "./renderer.ts";
@@ -65,9 +66,11 @@ function diversity(groups: readonly (readonly Float32Array[])[]): number {
 export interface WorldCheck {
   readonly prompts: number;
   readonly seed: number;
-  /** Best guidance scale of the consistency model, by the mean of object and background. */
+  /** Best guidance scale of the consistency model from 2 to 8, by object + background + ½(both + style) on the first 128 prompts. */
   readonly guidance: number;
   readonly vaePsnr: number;
+  /** The mini-CLIP's search for the captions of real renders. */
+  readonly retrieval: RetrievalScores;
   readonly rows: Readonly<Record<string, WorldScores>>;
   readonly diversity: { readonly model: number; readonly real: number };
 }
@@ -91,15 +94,16 @@ export async function checkWorld(options: { readonly model: string; readonly cou
   const rows: Record<string, WorldScores> = {};
 
   const renderer = new SceneRenderer(await loadSprites(worldFolder));
-  const real = prompts.map(({ scene }, index) => {
-    // An unsaid style may be any; the ceiling draws them all.
-    const shown = scene.said.style ? scene : { ...scene, style: styles[index % styles.length]!.word };
-    return renderer.render(shown, { seed, stream: "ceiling", index });
-  });
+  // An unsaid style may be any; the ceiling draws them all.
+  const shown = prompts.map(({ scene }, index) => (scene.said.style ? scene : { ...scene, style: styles[index % styles.length]!.word }));
+  const real = shown.map((scene, index) => renderer.render(scene, { seed, stream: "ceiling", index }));
   rows["real renders"] = await scorePictures(judge, real, prompts);
   const restored = await throughAutoencoder(model, real, backend);
   rows["through the VAE"] = await scorePictures(judge, restored, prompts);
   const vaePsnr = restored.reduce((total, picture, i) => total + psnr(picture, real[i]!), 0) / real.length;
+
+  const among = Math.min(256, count);
+  const retrieval = await measureRetrieval(join(worldFolder, "clip"), real.slice(0, among), prompts.slice(0, among), shown.slice(0, among), backend);
 
   const requests = async (from: readonly WorldPrompt[], copies: number, stepCount: number): Promise<{ context: Float32Array; noise: ReturnType<typeof pictureNoise> }[]> =>
     Promise.all(
@@ -121,7 +125,7 @@ export async function checkWorld(options: { readonly model: string; readonly cou
   let guidance = 2;
   let best = -1;
   const few = prompts.slice(0, Math.min(128, count));
-  for (let scale = 2; scale <= 8; scale += 2) {
+  for (const scale of [2, 3, 4, 5, 6, 8]) {
     const scores = await scorePictures(judge, await draw(await requests(few, 1, steps), steps, scale, `guidance ${scale}`), few);
     const value = scores.object + scores.background + 0.5 * (scores.both + scores.style);
     if (value > best) [guidance, best] = [scale, value];
@@ -145,7 +149,7 @@ export async function checkWorld(options: { readonly model: string; readonly cou
   );
   await judge.dispose();
   await contexts.dispose();
-  return { prompts: count, seed, guidance, vaePsnr, rows, diversity: { model: diversity(ofPrompt(several)), real: diversity(ofPrompt(realSeveral)) } };
+  return { prompts: count, seed, guidance, vaePsnr, retrieval, rows, diversity: { model: diversity(ofPrompt(several)), real: diversity(ofPrompt(realSeveral)) } };
 }
 
 /** Pictures encoded and decoded again. */
@@ -173,9 +177,11 @@ export function formatCheck(check: WorldCheck): string {
   const names = Object.keys(check.rows);
   const width = Math.max(...names.map((name) => name.length));
   const lines = names.map((name) => `${name.padEnd(width)}  ${columns.map((column) => check.rows[name]![column].toFixed(3).padStart(10)).join("")}`);
+  const { exact, isTrue, exactCeiling, count } = check.retrieval;
   return [
     `${"".padEnd(width)}  ${columns.map((column) => column.padStart(10)).join("")}`,
     ...lines,
     `${check.prompts} held-out prompts, seed ${check.seed}, guidance ${check.guidance}; VAE PSNR ${check.vaePsnr.toFixed(2)} dB; distance between pictures of one prompt ${check.diversity.model.toFixed(3)} (real ${check.diversity.real.toFixed(3)})`,
+    `mini-CLIP, pictures to ${count} captions: own caption first ${exact.toFixed(3)} (at best ${exactCeiling.toFixed(3)}), a true caption first ${isTrue.toFixed(3)}`,
   ].join("\n");
 }

@@ -109,3 +109,9 @@ export function parseCaption(caption: string): Scene {
     said: { background: isBackgroundSaid, style: isStyleSaid },
   };
 }
+
+/** Whether a picture of `shown` is as the caption of `told` says: an unsaid style may be any, an unsaid background is white. */
+export function isTrueOf(told: Scene, shown: Scene): boolean {
+  const isSame = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((word, i) => word === b[i]);
+  return isSame(told.objects, shown.objects) && told.size === shown.size && isSame(told.background, shown.background) && (!told.said.style || told.style === shown.style);
+}

@@ -39,10 +39,8 @@ export async function runWorld(options: WorldOptions, context: CommandContext): 
     })),
   );
   const pictures = await sampler.sample(requests);
-  const joined = new Float32Array(pictures.length * pictures[0]!.length);
-  for (const [i, picture] of pictures.entries()) joined.set(picture, i * picture.length);
   const out = options.out ?? "sheet.png";
-  await writeFileAtomic(out, await contactSheet(joined, model.imageSize, 8));
+  await writeFileAtomic(out, await contactSheet(pictures, model.imageSize, 8));
   await sampler.dispose();
   await contexts.dispose();
   context.output.print(out);
