@@ -8,6 +8,8 @@ import { trainableScope, trainingProgram } from "./trainable.ts";
 import { tensorsOf } from "./unet-stage.ts";
 
 export interface ClipSettings {
+  /** Folder of a CLIPModel to begin with. */
+  readonly from?: string | undefined;
   readonly learningRate: number;
   readonly batch: number;
   readonly config: ConfigJson;
@@ -33,7 +35,7 @@ function contrastive(scores: Tensor, axis: number): Tensor {
 }
 
 /** Training a CLIP from scratch on captioned pictures: symmetric InfoNCE over the batch (Radford et al. 2021). */
-export function clipStage(settings: ClipSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, tokens: MadeTokenizer, seed: number, backend: Backend): Stage {
+export function clipStage(settings: ClipSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, tokens: MadeTokenizer, seed: number, backend: Backend, start: ParameterSet = new Map()): Stage {
   const textConfig = { ...(settings.config["text_config"] as ConfigJson), vocab_size: tokens.vocabularySize, eos_token_id: tokens.endId, max_position_embeddings: tokens.length };
   const json = { architectures: ["CLIPModel"], model_type: "clip", ...settings.config, text_config: textConfig };
   const config = parseClipConfig(json);
@@ -50,6 +52,7 @@ export function clipStage(settings: ClipSettings, images: CaptionedImages<unknow
   return {
     name: "clip",
     parameters,
+    start,
     optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.05, maxGradNorm: 1 },
     learningRate: settings.learningRate,
     warmupSteps: 60,

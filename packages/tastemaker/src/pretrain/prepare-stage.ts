@@ -4,7 +4,7 @@ import { clipText, openClipTokenizer, parseClipTextConfig, parseUNetConfig, unet
 import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
 import { ImageFolder } from "../data/image-folder.ts";
-import { worldName, worldPart } from "../models/emoji-world.ts";
+import { worldFolder, worldName, worldPart } from "../models/emoji-world.ts";
 import { openNodeFolder, readNodeWeight } from "../platform/node-files.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
 import { judgeStage } from "../worlds/emoji/judge-stage.ts";
@@ -67,7 +67,8 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
   if (part === "clip") {
     const settings = await loadSettings(clipSettings, config, assignments);
     const { training, heldOut } = await openImages(data, seed, settings.imageSize);
-    return { stage: clipStage(settings, training, heldOut, tokensFor(data, training), seed, backend), settings };
+    const start = settings.from === undefined ? undefined : await readValues(settings.from, "model.safetensors", "");
+    return { stage: clipStage(settings, training, heldOut, tokensFor(data, training), seed, backend, start), settings };
   }
   if (part === "judge") {
     const settings = await loadSettings(judgeSettings, config, assignments);
@@ -75,7 +76,10 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
     if (!(training instanceof EmojiImages) || !(heldOut instanceof EmojiImages)) {
       throw new UsageError("data-unlabelled", `judge: expected pictures with labels, got ${data}`, "only --data emoji has them");
     }
-    return { stage: judgeStage(settings, training, heldOut, backend), settings };
+    const start = settings.from === undefined ? undefined : await readValues(settings.from, "model.safetensors", "");
+    // Another seed: other renders than those of `heldOut`, which measure it.
+    const unseen = await EmojiImages.open(worldFolder, { seed: seed + 1, split: "held-out" });
+    return { stage: judgeStage(settings, training, unseen, heldOut, backend, start), settings };
   }
   const settings = await loadSettings(unetSettings, config, assignments);
   const { training, heldOut } = await openImages(data, seed, settings.imageSize);

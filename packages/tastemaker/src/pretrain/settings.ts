@@ -121,6 +121,7 @@ export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
   imageSize: imageSide,
   learningRate: rate(1.2e-3),
   batch: batchSize(192),
+  from: z.string().optional().describe("folder of a CLIPModel whose weights the training begins with"),
   config: modelConfig("transformers CLIPModel configuration", { projection_dim: 64, logit_scale_init_value: 2.6592, text_config: textConfig, vision_config: visionConfig }),
 });
 
@@ -131,6 +132,7 @@ export const judgeSettings: z.ZodType<Planned<JudgeSettings>> = z.strictObject({
   imageSize: imageSide,
   learningRate: rate(2e-3),
   batch: batchSize(32),
+  from: z.string().optional().describe("folder of a judge whose weights the training begins with"),
   width: z.number().int().positive().default(32).describe("channels of the first layer"),
 });
 

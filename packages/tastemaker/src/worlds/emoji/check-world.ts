@@ -63,11 +63,18 @@ function diversity(groups: readonly (readonly Float32Array[])[]): number {
   return total / count;
 }
 
+/** Guidance scales tried on the first 128 prompts. */
+export interface GuidanceSweep {
+  readonly best: number;
+  /** Scale and its value, object + background + ½(both + style). */
+  readonly values: readonly (readonly [scale: number, value: number])[];
+}
+
 export interface WorldCheck {
   readonly prompts: number;
   readonly seed: number;
-  /** Best guidance scale of the consistency model from 2 to 8, by object + background + ½(both + style) on the first 128 prompts. */
-  readonly guidance: number;
+  readonly guidance: GuidanceSweep;
+  readonly teacherGuidance: GuidanceSweep;
   readonly vaePsnr: number;
   /** The mini-CLIP's search for the captions of real renders. */
   readonly retrieval: RetrievalScores;
@@ -122,34 +129,42 @@ export async function checkWorld(options: { readonly model: string; readonly cou
     await sampler.dispose();
     return pictures;
   };
-  let guidance = 2;
-  let best = -1;
   const few = prompts.slice(0, Math.min(128, count));
-  for (const scale of [2, 3, 4, 5, 6, 8]) {
-    const scores = await scorePictures(judge, await draw(await requests(few, 1, steps), steps, scale, `guidance ${scale}`), few);
-    const value = scores.object + scores.background + 0.5 * (scores.both + scores.style);
-    if (value > best) [guidance, best] = [scale, value];
-  }
-  rows[`model, ${steps} steps`] = await scorePictures(judge, await draw(await requests(prompts, 1, steps), steps, guidance, `${steps} steps`), prompts);
-  rows["model, 4 steps"] = await scorePictures(judge, await draw(await requests(prompts, 1, 4), 4, guidance, "4 steps"), prompts);
+  const best = async (scales: readonly number[], drawAt: (scale: number) => Promise<Float32Array[]>): Promise<GuidanceSweep> => {
+    const values: [number, number][] = [];
+    for (const scale of scales) {
+      const scores = await scorePictures(judge, await drawAt(scale), few);
+      values.push([scale, scores.object + scores.background + 0.5 * (scores.both + scores.style)]);
+    }
+    return { best: values.reduce((a, b) => (b[1] > a[1] ? b : a))[0], values };
+  };
+  const fewRequests = await requests(few, 1, steps);
+  const guidance = await best([2, 3, 4, 5, 6, 8], (scale) => draw(fewRequests, steps, scale, `guidance ${scale}`));
+  rows[`model, ${steps} steps`] = await scorePictures(judge, await draw(await requests(prompts, 1, steps), steps, guidance.best, `${steps} steps`), prompts);
+  rows["model, 4 steps"] = await scorePictures(judge, await draw(await requests(prompts, 1, 4), 4, guidance.best, "4 steps"), prompts);
 
   const teacher = await openTeacher(model, join(worldFolder, "teacher"));
-  const sampler = await DiffusionSampler.open(teacher, { steps: 20, guidanceScale: 5, batchSize, contextShape: contexts.shape, emptyContext: await contexts.empty() }, backend);
-  const progress = new Progress({ label: "teacher", total: count });
-  const teacherRequests = (await requests(prompts, 1, 2)).map(({ context, noise }) => ({ context, latent: noise.latent }));
-  rows["teacher, DDIM 20"] = await scorePictures(judge, await sampler.sample(teacherRequests, (done) => progress.update(done)), prompts);
-  progress.finish();
-  await sampler.dispose();
+  const drawTeacher = async (from: readonly WorldPrompt[], guidanceScale: number): Promise<Float32Array[]> => {
+    const sampler = await DiffusionSampler.open(teacher, { steps: 20, guidanceScale, batchSize, contextShape: contexts.shape, emptyContext: await contexts.empty() }, backend);
+    const progress = new Progress({ label: `teacher, guidance ${guidanceScale}`, total: from.length });
+    const list = (await requests(from, 1, 2)).map(({ context, noise }) => ({ context, latent: noise.latent }));
+    const pictures = await sampler.sample(list, (done) => progress.update(done));
+    progress.finish();
+    await sampler.dispose();
+    return pictures;
+  };
+  const teacherGuidance = await best([2, 3, 5], (scale) => drawTeacher(few, scale));
+  rows["teacher, DDIM 20"] = await scorePictures(judge, await drawTeacher(prompts, teacherGuidance.best), prompts);
 
   const [distinct, copies] = [prompts.slice(0, 24), 4];
-  const several = await draw(await requests(distinct, copies, steps), steps, guidance, "diversity");
+  const several = await draw(await requests(distinct, copies, steps), steps, guidance.best, "diversity");
   const ofPrompt = (pictures: readonly Float32Array[]): Float32Array[][] => distinct.map((_, i) => pictures.slice(i * copies, (i + 1) * copies));
   const realSeveral = distinct.flatMap(({ scene }, index) =>
     Array.from({ length: copies }, (_, copy) => renderer.render(scene.said.style ? scene : { ...scene, style: styles[copy % styles.length]!.word }, { seed, stream: `diversity-${copy}`, index })),
   );
   await judge.dispose();
   await contexts.dispose();
-  return { prompts: count, seed, guidance, vaePsnr, retrieval, rows, diversity: { model: diversity(ofPrompt(several)), real: diversity(ofPrompt(realSeveral)) } };
+  return { prompts: count, seed, guidance, teacherGuidance, vaePsnr, retrieval, rows, diversity: { model: diversity(ofPrompt(several)), real: diversity(ofPrompt(realSeveral)) } };
 }
 
 /** Pictures encoded and decoded again. */
@@ -181,7 +196,8 @@ export function formatCheck(check: WorldCheck): string {
   return [
     `${"".padEnd(width)}  ${columns.map((column) => column.padStart(10)).join("")}`,
     ...lines,
-    `${check.prompts} held-out prompts, seed ${check.seed}, guidance ${check.guidance}; VAE PSNR ${check.vaePsnr.toFixed(2)} dB; distance between pictures of one prompt ${check.diversity.model.toFixed(3)} (real ${check.diversity.real.toFixed(3)})`,
+    `${check.prompts} held-out prompts, seed ${check.seed}, guidance ${check.guidance.best} (teacher ${check.teacherGuidance.best}); VAE PSNR ${check.vaePsnr.toFixed(2)} dB; distance between pictures of one prompt ${check.diversity.model.toFixed(3)} (real ${check.diversity.real.toFixed(3)})`,
+    ...([["model", check.guidance], ["teacher", check.teacherGuidance]] as const).map(([name, { values }]) => `guidance of the ${name}: ${values.map(([scale, value]) => `${scale} → ${value.toFixed(3)}`).join(", ")} (object + background + ½ both + ½ style)`),
     `mini-CLIP, pictures to ${count} captions: own caption first ${exact.toFixed(3)} (at best ${exactCeiling.toFixed(3)}), a true caption first ${isTrue.toFixed(3)}`,
   ].join("\n");
 }

@@ -2,11 +2,14 @@ import { encodeSafetensors } from "@tastemaker/diffusion";
 import { add, type Backend, input, logSumExp, mean, mul, oneHot, program, sub, sum, type Tensor } from "@tastemaker/tensor";
 import { trainableScope, trainingProgram } from "../../pretrain/trainable.ts";
 import type { Stage } from "../../pretrain/stage.ts";
+import type { ParameterSet } from "../../train/adamw.ts";
 import { tensorsOf } from "../../pretrain/unet-stage.ts";
 import type { EmojiImages, SceneLabels } from "./emoji-images.ts";
 import { judge, judgeHeads, type JudgeHead, judgeParameters } from "./judge.ts";
 
 export interface JudgeSettings {
+  /** Folder of a judge to begin with. */
+  readonly from?: string | undefined;
   readonly learningRate: number;
   readonly batch: number;
   readonly width: number;
@@ -36,8 +39,14 @@ export function argMaxRows(logits: ArrayLike<number>, classes: number): number[]
   });
 }
 
-/** Training the judge on real renders: cross-entropy of every head. Held-out combinations measure it. */
-export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut: EmojiImages, backend: Backend): Stage {
+/** Every this many-th picture shows a held-out combination. */
+const UNSEEN_EVERY = 5;
+
+/**
+ * Training the judge on real renders: cross-entropy of every head. It measures pictures of all combinations, so it is trained on all of them, also on those that are held out
+ * from every other network (`unseen`: other renders than the ones that measure it, `heldOut`).
+ */
+export function judgeStage(settings: JudgeSettings, images: EmojiImages, unseen: EmojiImages, heldOut: EmojiImages, backend: Backend, start: ParameterSet = new Map()): Stage {
   const { batch, width } = settings;
   const parameters = judgeParameters(width);
   const image = input("image", [batch, 3, 64, 64]);
@@ -53,6 +62,7 @@ export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut
   return {
     name: "judge",
     parameters,
+    start,
     optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.02, maxGradNorm: 1 },
     learningRate: settings.learningRate,
     warmupSteps: 50,
@@ -63,8 +73,13 @@ export function judgeStage(settings: JudgeSettings, images: EmojiImages, heldOut
         batch,
         program: trainingProgram(loss, Object.fromEntries(heads.map((head, i) => [`loss_${head}`, losses[i]!])), parameters.map(({ key }) => key)),
         feeds: async (seen) => {
-          const { pixels, labels } = images.sampleBatch(Array.from({ length: batch }, (_, i) => seen + i));
-          const targets = labels.map(judgeTargets);
+          const count = Math.floor(batch / UNSEEN_EVERY);
+          const range = (length: number): number[] => Array.from({ length }, (_, i) => seen + i);
+          const [most, rest] = [images.sampleBatch(range(batch - count)), unseen.sampleBatch(range(count))];
+          const pixels = new Float32Array(most.pixels.length + rest.pixels.length);
+          pixels.set(most.pixels);
+          pixels.set(rest.pixels, most.pixels.length);
+          const targets = [...most.labels, ...rest.labels].map(judgeTargets);
           return { image: pixels, ...Object.fromEntries(heads.map((head) => [`label:${head}`, Int32Array.from(targets, (target) => target[head])])) };
         },
       },
