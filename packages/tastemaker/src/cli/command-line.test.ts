@@ -130,6 +130,6 @@ describe("generate options", () => {
       }),
     );
     await program.parseAsync(["generate", "a cat", "a dog", "--steps", "4", "--seed", "3"], { from: "user" });
-    expect(found).toMatchObject({ prompts: ["a cat", "a dog"], steps: 4, seed: 3, guidance: 8, model: "emoji", count: 1 });
+    expect(found).toMatchObject({ prompts: ["a cat", "a dog"], steps: 4, seed: 3, model: "emoji", count: 1 });
   });
 });

@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { withTemporaryFolder } from "../testing/child.ts";
+import { worldGuidanceScale } from "../models/default-guidance.ts";
 import { describeConfig } from "./describe-config.ts";
 import { configWarnings, parseAssignment, readConfigFile, resolveTrainConfig } from "./load-config.ts";
 import { trainConfigSchema } from "./train-config.ts";
@@ -22,7 +23,7 @@ function messageOf(action: () => unknown): string {
 
 describe("training configuration", () => {
   it("has the defaults of the paper and of the code bases it builds on", () => {
-    expect(resolve({})).toMatchObject({
+    expect(resolve({ model: "models/LCM_Dreamshaper_v7" })).toMatchObject({
       steps: 8,
       guidanceScale: 8,
       lora: { rank: 16, alpha: 32, targets: ["to_q", "to_k", "to_v", "to_out.0"] },
@@ -33,6 +34,12 @@ describe("training configuration", () => {
       divergence: { kind: "kl", reduction: "mean", stepReduction: "sum", detachReference: false },
       adam: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     });
+  });
+
+  it("takes the guidance scale that suits the embedded model, unless told otherwise", () => {
+    expect(resolve({}).guidanceScale).toBe(worldGuidanceScale);
+    expect(resolve({ model: "emoji", guidanceScale: 8 }).guidanceScale).toBe(8);
+    expect(resolve({}, "guidanceScale=1.5").guidanceScale).toBe(1.5);
   });
 
   it("lets the command line override the file, also inside objects and lists", () => {

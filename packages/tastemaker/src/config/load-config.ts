@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { defaultGuidanceScale } from "../models/default-guidance.ts";
+import { worldName } from "../models/emoji-world.ts";
 import { UsageError } from "@tastemaker/tensor";
 import { storageError } from "../storage/storage-error.ts";
 import { configError } from "./config-error.ts";
@@ -127,6 +129,9 @@ export function resolveTrainConfig(file: { readonly value: Record<string, unknow
     }
     return file === undefined ? path : `${file.path}, setting ${path}`;
   };
+  // Depends on another setting, so the schema cannot say it.
+  const model = input["model"] ?? worldName;
+  input["guidanceScale"] ??= defaultGuidanceScale(String(model));
   const parsed = trainConfigSchema.safeParse(input);
   if (!parsed.success) throw configError(parsed.error, trainConfigSchema, input, source);
   checkTogether(parsed.data, source);

@@ -1,3 +1,4 @@
+import { usualGuidanceScale, worldGuidanceScale } from "../models/default-guidance.ts";
 import { z } from "zod";
 
 /** How beta, the weight of the divergence, is found at each iteration. */
@@ -173,7 +174,12 @@ export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
       description: "Where the steps lie: `linspace` (today's rule), `skipping` (older releases), or a falling list of training timesteps, one per step.",
       expected: '"linspace", "skipping" or a list of timesteps from 999 down to 0',
     }),
-  guidanceScale: z.number().min(1).max(100).default(8).describe("Guidance w, an input of the network. Raising it follows the prompt more closely with harsher colours; 1 is no guidance."),
+  guidanceScale: z
+    .number()
+    .min(1)
+    .max(100)
+    .default(usualGuidanceScale)
+    .describe(`Guidance w, an input of the network. Raising it follows the prompt more closely with harsher colours; 1 is no guidance. For the embedded model the default is ${worldGuidanceScale}.`),
   backpropSteps: z.int().min(1).max(50).optional().describe("Only the last K steps carry gradient (DRaFT-K): cheaper, less exact. With 1 the divergence has no gradient. Default: all steps."),
   checkpointing: z
     .enum(["none", "step"])

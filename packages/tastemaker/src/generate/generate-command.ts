@@ -6,6 +6,7 @@ import { Progress } from "../cli/progress.ts";
 import { readPromptFile } from "../data/prompt-lists.ts";
 import { encodePng } from "../images/contact-sheet.ts";
 import { openAdapter } from "../models/adapter.ts";
+import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { ImageSampler, pictureNoise } from "../models/image-sampler.ts";
 import { openModel, requireConsistencyModel } from "../models/open-model.ts";
 import { checkPrompt, TextContexts } from "../models/text-contexts.ts";
@@ -40,10 +41,10 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   const model = requireConsistencyModel(await openModel(options.model, options.configs === undefined ? {} : { configs: options.configs }));
   const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model);
   const contexts = new TextContexts(model, backend, (text) => output.note(`warning: ${text}`));
-  if (model.unet.timeCondProjDim === undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
+  if (model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
 
   const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(4, prompts.length);
-  const settings = { steps: options.steps, timesteps: "linspace" as const, guidanceScale: options.guidance };
+  const settings = { steps: options.steps, timesteps: "linspace" as const, guidanceScale: options.guidance ?? defaultGuidanceScale(options.model) };
   const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(adapter === undefined ? {} : { layout: adapter.layout }) }, backend);
   const paths = outputPaths(options.out, prompts);
   const written: { prompt: string; file: string }[] = [];

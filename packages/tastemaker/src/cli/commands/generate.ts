@@ -1,3 +1,4 @@
+import { usualGuidanceScale, worldGuidanceScale } from "../../models/default-guidance.ts";
 import { type Command, Option } from "commander";
 import type { Engine } from "../command-context.ts";
 import { addExamples } from "../help.ts";
@@ -17,7 +18,7 @@ export interface GenerateOptions {
   readonly out: string;
   readonly count: number;
   readonly steps: number;
-  readonly guidance: number;
+  readonly guidance?: number;
   readonly seed: number;
   readonly threads: number;
   readonly provider: "cpu" | "cuda" | "webgpu";
@@ -37,7 +38,7 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
     .option("--count <n>", "pictures per prompt", wholeNumber(1, 10_000), 1)
     .option("--steps <n>", "sampling steps", wholeNumber(1, 50), 8)
-    .option("--guidance <w>", "guidance scale", realNumber(1, 100), 8)
+    .option("--guidance <w>", `guidance scale (default: ${worldGuidanceScale} for emoji, ${usualGuidanceScale} for other models)`, realNumber(1, 100))
     .option("--seed <n>", "equal seeds give equal pictures", wholeNumber(0), 0)
     .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
     .addOption(new Option("--provider <name>", "where onnxruntime computes").choices(["cpu", "cuda", "webgpu"]).default("cpu"))

@@ -3,6 +3,7 @@ import type { CommandContext } from "../../cli/command-context.ts";
 import type { WorldOptions } from "../../cli/commands/world.ts";
 import { contactSheet } from "../../images/contact-sheet.ts";
 import { ImageSampler, pictureNoise } from "../../models/image-sampler.ts";
+import { worldGuidanceScale } from "../../models/default-guidance.ts";
 import { worldFolder } from "../../models/emoji-world.ts";
 import { openModel } from "../../models/open-model.ts";
 import { TextContexts } from "../../models/text-contexts.ts";
@@ -11,8 +12,6 @@ import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { buildWorld } from "./build-world.ts";
 import { checkWorld, formatCheck } from "./check-world.ts";
 import { heldOutPrompts } from "./prompts.ts";
-
-const sheetGuidance = 5;
 
 /** `tastemaker world build|check|sheet`. */
 export async function runWorld(options: WorldOptions, context: CommandContext): Promise<void> {
@@ -31,7 +30,7 @@ export async function runWorld(options: WorldOptions, context: CommandContext): 
   }
   const model = await openModel(options.model);
   const contexts = new TextContexts(model, backend, context.output.note);
-  const sampler = await ImageSampler.open(model, { settings: { steps: options.steps, timesteps: "linspace", guidanceScale: sheetGuidance }, batchSize: 16, contextShape: contexts.shape }, backend);
+  const sampler = await ImageSampler.open(model, { settings: { steps: options.steps, timesteps: "linspace", guidanceScale: worldGuidanceScale }, batchSize: 16, contextShape: contexts.shape }, backend);
   const requests = await Promise.all(
     heldOutPrompts(options.count).map(async ({ caption }, index) => ({
       context: await contexts.of(caption),
