@@ -2,11 +2,12 @@ import { readFileSync, readdirSync } from "node:fs";
 import { UsageError } from "@tastemaker/tensor";
 import { describe, expect, it } from "vitest";
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
+import { encodeTorchZip } from "../testing/torch-zip.ts";
 import { openDiffusersDirectory, openSingleFileModel, type DiffusersModel } from "./diffusers-directory.ts";
 import { memoryFile, memoryFolder, type Folder } from "./random-access-file.ts";
 import { readTensor, readTensorFloat32 } from "./safetensors.ts";
 import type { TensorToStore } from "./safetensors-writer.ts";
-import type { Checkpoint } from "./weights.ts";
+import { loadCheckpoint, type Checkpoint } from "./weights.ts";
 import { encodeDiffusersDirectory, type ComponentToWrite } from "./write-diffusers-directory.ts";
 
 const models = sharedPath("golden/diffusion/models");
@@ -68,6 +69,10 @@ describe.skipIf(models === undefined)("openDiffusersDirectory", () => {
         expect(worst, key).toBeLessThanOrEqual(largest * 2 ** -11);
       }
     }
+    const all = [...(await tensorsOf(await loadCheckpoint([file])))];
+    const nested = new Map(all.filter(([, { data }]) => data instanceof Float32Array).map(([key, tensor]) => [`state_dict.${key}`, tensor]));
+    const ckpt = await openSingleFileModel(memoryFile("/model.ckpt", encodeTorchZip(nested)), folderOf("tiny-sd"));
+    expect(ckpt.unet.weights.keys()).toEqual(single.unet.weights.keys());
     await expect(openSingleFileModel(await folderOf("tiny-sd").open("unet/diffusion_pytorch_model.safetensors"), folderOf("tiny-sd"))).rejects.toThrow(/model\.diffusion_model/);
   });
 
@@ -81,6 +86,20 @@ describe.skipIf(models === undefined)("openDiffusersDirectory", () => {
       }),
     );
     expect(sharded.unet.weights.keys()).toEqual(whole.unet.weights.keys());
+  });
+
+  it("opens PyTorch's .bin files where there are no safetensors, with the same numbers", async () => {
+    const original = await openDiffusersDirectory(folderOf("tiny-sd"));
+    const tensors = await tensorsOf(original.unet.weights);
+    const pickled = await openDiffusersDirectory(
+      folderOf("tiny-sd", (files) => {
+        files.delete("unet/diffusion_pytorch_model.safetensors");
+        files.set("unet/diffusion_pytorch_model.bin", encodeTorchZip(tensors));
+      }),
+    );
+    expect(await tensorsOf(pickled.unet.weights)).toEqual(tensors);
+    const key = original.unet.weights.keys()[0]!;
+    expect(pickled.unet.weights.take(key, tensors.get(key)!.shape)).toMatchObject({ dtype: "F32", file: expect.stringContaining(".bin") as string });
   });
 
   it("reads back what encodeDiffusersDirectory wrote", async () => {
@@ -110,16 +129,17 @@ describe.skipIf(models === undefined)("openDiffusersDirectory", () => {
     ["no model_index.json", (files) => files.delete("model_index.json"), /expected a diffusers directory with model_index\.json/],
     ["a missing configuration", (files) => files.delete("unet/config.json"), /unet\/config\.json/],
     ["a broken configuration", (files) => files.set("vae/config.json", text([])), /expected an object.*vae\/config\.json/],
-    ["only pickled weights", (files) => {
+    ["weights in no known format", (files) => {
       files.delete("unet/diffusion_pytorch_model.safetensors");
       files.set("unet/diffusion_pytorch_model.bin", new Uint8Array(1));
-    }, /got only unet\/diffusion_pytorch_model\.bin/],
+    }, /expected a zip archive or a pickle, got .*unet\/diffusion_pytorch_model\.bin/],
+    ["no weights", (files) => files.delete("unet/diffusion_pytorch_model.safetensors"), /expected one of unet\/diffusion_pytorch_model\.safetensors, .*got none/],
     ["SDXL's second text encoder", (files) => files.set("model_index.json", text({ ...JSON.parse(new TextDecoder().decode(files.get("model_index.json"))), text_encoder_2: ["transformers", "CLIPTextModelWithProjection"] })), /got text_encoder_2/],
     ["another network", (files) => files.set("model_index.json", text({ unet: ["diffusers", "SD3Transformer2DModel"] })), /model unet: expected UNet2DConditionModel/],
     ["a shard name that leaves the folder", (files) => {
       files.delete("unet/diffusion_pytorch_model.safetensors");
       files.set("unet/diffusion_pytorch_model.safetensors.index.json", text({ weight_map: { a: "../../x.safetensors" } }));
-    }, /expected shard names/],
+    }, /expected names of \.safetensors shards/],
   ])("refuses %s", async (_, change, message) => {
     const failure = openDiffusersDirectory(folderOf("tiny-sd", change));
     await expect(failure).rejects.toThrow(message);

@@ -1,6 +1,7 @@
 import { UsageError } from "@tastemaker/tensor";
 import { parseSchedulerConfig, type SchedulerConfig } from "../schedulers/noise-schedule.ts";
 import { openClipTokenizer, type ClipTokenizer } from "../tokenizers/clip-tokenizer.ts";
+import { openWeightFiles } from "./component-files.ts";
 import { asJsonObject, type Folder, type RandomAccessFile } from "./random-access-file.ts";
 import { isSingleFileCheckpoint, splitSingleFile } from "./single-file.ts";
 import { loadCheckpoint, renameOldVaeAttention, renameTextEncoder, type Checkpoint } from "./weights.ts";
@@ -41,12 +42,12 @@ const expectedClasses = {
 const ignoredParts: readonly string[] = ["scheduler", "feature_extractor", "safety_checker", "image_encoder"];
 
 /**
- * Opens a diffusers model directory. Throws `UsageError` when a part is missing, of another class, or stored in a format that is not safetensors; a
+ * Opens a diffusers model directory. Throws `UsageError` when a part is missing, of another class, or stored in an unknown format; a
  * pipeline with parts that this program does not compute (a second text encoder, a ControlNet) is refused rather than half used.
  */
 export async function openDiffusersDirectory(folder: Folder, options: OpenOptions = {}): Promise<DiffusersModel> {
   const configs = await readConfigs(folder);
-  const open = async (name: string, stem: string): Promise<Checkpoint> => loadCheckpoint(await openWeights(folder, name, stem, options.variant));
+  const open = async (name: string, stem: string): Promise<Checkpoint> => loadCheckpoint(await openWeightFiles(folder, `${name}/`, stem, options.variant));
   return {
     ...configs.rest,
     unet: { config: configs.unet, weights: await open("unet", "diffusion_pytorch_model") },
@@ -60,7 +61,8 @@ export async function openDiffusersDirectory(folder: Folder, options: OpenOption
  * (its weights are not needed). Throws `UsageError`.
  */
 export async function openSingleFileModel(file: RandomAccessFile, configs: Folder): Promise<DiffusersModel> {
-  const checkpoint = await loadCheckpoint([file]);
+  // A `.ckpt` keeps its tensors one level down.
+  const checkpoint = (await loadCheckpoint([file])).renamed((key) => key.replace(/^state_dict\./, ""));
   if (!isSingleFileCheckpoint(checkpoint)) {
     throw new UsageError("single-file-kind", `checkpoint: expected keys under model.diffusion_model., got ${checkpoint.keys().slice(0, 3).join(", ")} (at ${file.name})`, "open the model directory instead of one of its files");
   }
@@ -108,30 +110,4 @@ function checkParts(index: JsonObject, where: string): void {
     if (Object.hasOwn(expectedClasses, part) || ignoredParts.includes(part) || !Array.isArray(value) || value[1] === null) continue;
     throw new UsageError("model-part", `model: expected only the parts of Stable Diffusion 1.x, got ${part} ${JSON.stringify(value).slice(0, 80)} (at ${where})`, "only the Stable Diffusion 1.x family is supported");
   }
-}
-
-/** The weight files of a component: whole or sharded, in the wanted variant. */
-async function openWeights(folder: Folder, component: string, stem: string, variant: string | undefined): Promise<RandomAccessFile[]> {
-  const suffixes = variant === undefined ? ["", ".fp16"] : [`.${variant}`, ""];
-  const tried: string[] = [];
-  for (const suffix of suffixes) {
-    const whole = `${component}/${stem}${suffix}.safetensors`;
-    if (await folder.has(whole)) return [await folder.open(whole)];
-    const index = `${component}/${stem}.safetensors.index${suffix}.json`;
-    if (await folder.has(index)) return openShards(folder, component, index);
-    tried.push(whole);
-  }
-  const pickle = `${component}/${stem === "model" ? "pytorch_model" : stem}.bin`;
-  const got = (await folder.has(pickle)) ? `only ${pickle}` : "none";
-  throw new UsageError("weights-missing", `weights: expected ${tried.join(" or ")}, got ${got} (at ${folder.path})`, "fetch the safetensors files of the model, or save it with safe_serialization");
-}
-
-async function openShards(folder: Folder, component: string, index: string): Promise<RandomAccessFile[]> {
-  const where = `${folder.path}/${index}`;
-  const map = asJsonObject(asJsonObject(await folder.readJson(index), where)["weight_map"], `weight_map of ${where}`);
-  const names = [...new Set(Object.values(map))].map((name) => {
-    if (typeof name !== "string" || !/^[\w.-]+\.safetensors$/.test(name)) throw new UsageError("shard-name", `weights: expected shard names, got ${JSON.stringify(name)} (at ${where})`);
-    return name;
-  });
-  return Promise.all(names.sort().map((name) => folder.open(`${component}/${name}`)));
 }

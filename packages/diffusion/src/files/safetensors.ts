@@ -1,6 +1,7 @@
 import { UsageError } from "@tastemaker/tensor";
 import { bfloat16ToFloat32, float16ToFloat32, float8E4M3ToFloat32, float8E5M2ToFloat32 } from "./float-formats.ts";
 import { asJsonObject, decodeUtf8, fileTooShortError, type RandomAccessFile } from "./random-access-file.ts";
+import { gatherStrided, stridedSpanBytes } from "./strided.ts";
 
 /** Bits per element of every dtype the format knows. */
 export const SAFETENSORS_DTYPE_BITS = {
@@ -13,9 +14,12 @@ export type SafetensorsDType = keyof typeof SAFETENSORS_DTYPE_BITS;
 export interface SafetensorsEntry {
   readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
-  /** Byte position from the beginning of the file. */
+  /** Byte position of the first element from the beginning of the file. */
   readonly offset: number;
+  /** Size of all elements one after the other. */
   readonly sizeBytes: number;
+  /** Elements from one index to the next per axis, where they do not lie one after the other (views in PyTorch files only). */
+  readonly strides?: readonly number[];
 }
 
 export interface SafetensorsHeader {
@@ -115,10 +119,19 @@ function checkEntry(name: string, value: unknown, dataStart: number, file: Rando
   return { dtype: dtype as SafetensorsDType, shape: [...shape] as number[], offset: dataStart + begin, sizeBytes: end - begin };
 }
 
-async function readBytes(file: RandomAccessFile, entry: SafetensorsEntry): Promise<Uint8Array> {
-  const bytes = await file.read(entry.offset, entry.sizeBytes);
-  if (bytes.byteLength !== entry.sizeBytes) throw fileTooShortError(file.name, entry.offset, entry.sizeBytes, entry.offset + bytes.byteLength);
-  return bytes;
+/** No weight is larger; a view that repeats elements could claim any size. */
+const largestViewBytes = 2 ** 33;
+
+/** The stored bytes of a tensor, row-major, little-endian. Throws `UsageError`. */
+export async function readTensorBytes(file: RandomAccessFile, { dtype, shape, offset, sizeBytes, strides }: SafetensorsEntry): Promise<Uint8Array> {
+  if (strides !== undefined && sizeBytes > largestViewBytes) {
+    throw new UsageError("view-too-large", `tensor: expected a view of at most ${largestViewBytes} bytes, got ${sizeBytes} (at ${file.name})`, "the tensor repeats its elements; save it with .contiguous()");
+  }
+  const elementBytes = SAFETENSORS_DTYPE_BITS[dtype] / 8;
+  const length = strides === undefined ? sizeBytes : stridedSpanBytes(shape, strides, elementBytes);
+  const bytes = await file.read(offset, length);
+  if (bytes.byteLength !== length) throw fileTooShortError(file.name, offset, length, offset + bytes.byteLength);
+  return strides === undefined ? bytes : gatherStrided(bytes, shape, strides, elementBytes);
 }
 
 /**
@@ -150,7 +163,7 @@ export function decodeStored(dtype: SafetensorsDType, bytes: Uint8Array, where: 
 
 /** Reads one tensor in its natural array type; F16, BF16 and 8-bit floats become float32, exactly. */
 export async function readTensor(file: RandomAccessFile, entry: SafetensorsEntry): Promise<StoredArray> {
-  return decodeStored(entry.dtype, await readBytes(file, entry), file.name);
+  return decodeStored(entry.dtype, await readTensorBytes(file, entry), file.name);
 }
 
 /** Reads one tensor as float32; F64 and 32/64-bit integers are rounded. */

@@ -1,6 +1,7 @@
 import { nearestName, UsageError, type WeightSource } from "@tastemaker/tensor";
 import type { RandomAccessFile } from "./random-access-file.ts";
-import { readSafetensorsHeader, type SafetensorsEntry } from "./safetensors.ts";
+import type { SafetensorsEntry } from "./safetensors.ts";
+import { readWeightFile } from "./weight-file.ts";
 
 /** A tensor of a checkpoint and where its bytes are. */
 interface CheckpointEntry extends SafetensorsEntry {
@@ -74,6 +75,9 @@ export class Checkpoint {
     if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
       throw new UsageError("weight-dtype", `weight ${key}: expected F32, F16 or BF16, got ${dtype} (at ${location})`, "convert the file to float32 or float16");
     }
+    if (found.strides !== undefined) {
+      throw new UsageError("weight-strided", `weight ${key}: expected elements one after the other, got a view with strides ${show(found.strides)} (at ${location})`, "save the tensor with .contiguous()");
+    }
     this.#used.add(key);
     return { key, file: found.file.name, offset: found.offset, sizeBytes: found.sizeBytes, dtype, shape: [...shape] };
   }
@@ -131,11 +135,11 @@ function addEntry(entries: Map<string, CheckpointEntry>, key: string, entry: Che
   entries.set(key, entry);
 }
 
-/** Reads the headers of one or more safetensors files (the shards of one component) into a checkpoint. Throws `UsageError`. */
+/** Lists the tensors of one or more weight files (the shards of one component) into a checkpoint. Throws `UsageError`. */
 export async function loadCheckpoint(files: readonly RandomAccessFile[]): Promise<Checkpoint> {
   const entries = new Map<string, CheckpointEntry>();
   for (const file of files) {
-    const { tensors } = await readSafetensorsHeader(file);
+    const { tensors } = await readWeightFile(file);
     for (const [key, entry] of tensors) addEntry(entries, key, { ...entry, file, storedKey: key });
   }
   return new Checkpoint(entries, files.map((file) => file.name).join(", "));

@@ -1,6 +1,7 @@
 import { nearestName, UsageError } from "@tastemaker/tensor";
 import type { RandomAccessFile } from "../files/random-access-file.ts";
-import { readSafetensorsHeader, readTensorFloat32, type SafetensorsEntry } from "../files/safetensors.ts";
+import { readTensorFloat32, type SafetensorsEntry } from "../files/safetensors.ts";
+import { readWeightFile } from "../files/weight-file.ts";
 import { encodeSafetensors, type TensorToStore } from "../files/safetensors-writer.ts";
 import type { LoraTarget } from "../models/lora.ts";
 import { loraKeyReader } from "./lora-keys.ts";
@@ -45,7 +46,7 @@ function matrixShape(entry: SafetensorsEntry): readonly [number, number] | undef
  * Throws `UsageError` naming the first module that the model lacks or that has another shape; nothing is ever skipped.
  */
 export async function readLora(file: RandomAccessFile, layers: readonly LoraTarget[], adapterConfig?: Readonly<Record<string, unknown>>): Promise<LoraWeights> {
-  const { metadata, tensors } = await readSafetensorsHeader(file);
+  const { metadata, tensors } = await readWeightFile(file);
   const readKey = loraKeyReader(layers.map(({ module }) => module));
   const found = new Map<string, Parts>();
   for (const [key, entry] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {

@@ -1,7 +1,9 @@
+import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
 import { describe, expect, it } from "vitest";
+import { encodeTorchZip } from "../../../diffusion/src/testing/torch-zip.ts";
 import { runShell, runTastemaker, withTemporaryFolder } from "../testing/child.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import type { Engine } from "./command-context.ts";
@@ -52,6 +54,21 @@ describe("tastemaker", () => {
       const json = await runTastemaker("inspect", path, "--json", "--match", "bias");
       expect(json.stdout.trimEnd().split("\n")).toHaveLength(1);
       expect(JSON.parse(json.stdout)).toMatchObject({ metadata: { alpha: "16" }, tensors: [{ name: "bias", dtype: "F32", shape: [], sizeBytes: 4 }] });
+    }));
+
+  it("lists PyTorch files without running anything of them", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = join(folder, "a.pt");
+      await writeFile(path, encodeTorchZip(new Map([["layer.weight", { dtype: "F32", shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) }]])));
+      const listed = await runTastemaker("inspect", path);
+      expect(listed).toMatchObject({ code: 0, stderr: "" });
+      expect(listed.stdout).toMatch(/^layer\.weight {2}F32 {3}\[2, 3\] +24 B\n1 tensors, 6 numbers, 24 B \(pytorch zip file of \d+ B\)\n$/);
+      const marker = join(folder, "made-by-the-pickle");
+      await writeFile(path, Buffer.concat([Buffer.from([0x80, 2]), Buffer.from(`cposix\nsystem\nX${String.fromCharCode(6 + marker.length)}\0\0\0touch ${marker}\x85R.`, "latin1")]));
+      const refused = await runTastemaker("inspect", path);
+      expect(refused).toMatchObject({ code: 2, stdout: "" });
+      expect(refused.stderr).toMatch(/^error: [^\n]*got the name "posix\.system"[^\n]*\n$/);
+      expect(existsSync(marker)).toBe(false);
     }));
 
   it("refuses damaged files with one message", () =>

@@ -12,7 +12,9 @@ const shape = [4, 4, 4] as const;
 const each = 64;
 const contextShape = [3, 6] as const;
 const scheduler = parseSchedulerConfig(lcmSchedulerJson);
-const backend = referenceBackend();
+const backend = referenceBackend(({ key }) => {
+  throw new Error(`no stored weights here, got ${key}`);
+});
 const pictures = ["a cat", "a dog", "a fox", "a red house", "a ship"];
 
 /** Contexts that depend on the caption alone. */

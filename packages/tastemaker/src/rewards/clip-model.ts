@@ -1,4 +1,4 @@
-import { asJsonObject, type Checkpoint, type ClipConfig, clipTextEmbedding, type ClipTokenizer, loadCheckpoint, openClipTokenizer, parseClipConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
+import { asJsonObject, type Checkpoint, type ClipConfig, clipTextEmbedding, type ClipTokenizer, loadCheckpoint, openClipTokenizer, openWeightFiles, parseClipConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, type Executable, input, program, UsageError, weight } from "@tastemaker/tensor";
 import { openNodeFolder } from "../platform/node-files.ts";
 
@@ -11,16 +11,13 @@ export interface ClipFiles {
 }
 
 /**
- * Opens a folder with `config.json`, `model.safetensors` and, where texts are read, the tokenizer.
+ * Opens a folder with `config.json`, `model.safetensors` (or shards, or `pytorch_model.bin`) and, where texts are read, the tokenizer.
  * @throws UsageError `weights-missing` and whatever its files give reason to
  */
 export async function openClipFiles(path: string, needsText: boolean): Promise<ClipFiles> {
   const folder = await openNodeFolder(path);
   const config = parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
-  if (!(await folder.has("model.safetensors"))) {
-    throw new UsageError("weights-missing", `weights: expected model.safetensors, got ${(await folder.has("pytorch_model.bin")) ? "only pytorch_model.bin" : "none"} (at ${folder.path})`, "save the CLIP model in the safetensors format");
-  }
-  const weights = (await loadCheckpoint([await folder.open("model.safetensors")])).renamed((key) => (key.endsWith(".position_ids") ? undefined : key));
+  const weights = (await loadCheckpoint(await openWeightFiles(folder, "", "model"))).renamed((key) => (key.endsWith(".position_ids") ? undefined : key));
   return { path: folder.path, config, weights, tokenizer: needsText ? await openClipTokenizer(folder) : undefined };
 }
 
