@@ -1,5 +1,6 @@
-import { type Tensor, add, attention, gelu, quickGelu } from "@tastemaker/tensor";
+import { type Tensor, UsageError, add, attention, gelu, quickGelu } from "@tastemaker/tensor";
 
+import type { ConfigReader } from "./config-reader.ts";
 import { layerNormalization, linear } from "./layers.ts";
 import type { Scope } from "./scope.ts";
 
@@ -11,6 +12,26 @@ export interface ClipTowerConfig {
   readonly heads: number;
   readonly activation: "quick_gelu" | "gelu";
   readonly eps: number;
+}
+
+/**
+ * Reads what both towers' configurations say alike, with transformers' `defaults` for absent keys.
+ *
+ * @throws UsageError `model-config` or `unknown-name`, naming the key.
+ */
+export function readClipTower(read: ConfigReader, kind: string, defaults: Pick<ClipTowerConfig, "width" | "inner" | "heads">): ClipTowerConfig {
+  const config: ClipTowerConfig = {
+    width: read.count("hidden_size", defaults.width),
+    inner: read.count("intermediate_size", defaults.inner),
+    layers: read.count("num_hidden_layers", 12),
+    heads: read.count("num_attention_heads", defaults.heads),
+    activation: read.oneOf("hidden_act", ["quick_gelu", "gelu"] as const, "quick_gelu"),
+    eps: read.number("layer_norm_eps", 1e-5),
+  };
+  if (config.width % config.heads !== 0) {
+    throw new UsageError("model-config", `${kind} config: expected hidden_size divisible by num_attention_heads ${config.heads}, got ${config.width} (at hidden_size)`);
+  }
+  return config;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type Tensor, UsageError, add, argMax, cast, equal, input, matmul, oneHot, reshape, sliceAxis, take } from "@tastemaker/tensor";
 
-import { type ClipTowerConfig, clipEncoder } from "./clip-encoder.ts";
+import { type ClipTowerConfig, clipEncoder, readClipTower } from "./clip-encoder.ts";
 import { type ConfigJson, ConfigReader } from "./config-reader.ts";
 import { layerNormalization } from "./layers.ts";
 import { type Parameter, type Scope, collectParameters } from "./scope.ts";
@@ -22,21 +22,12 @@ export interface ClipTextConfig extends ClipTowerConfig {
  */
 export function parseClipTextConfig(json: ConfigJson): ClipTextConfig {
   const read = new ConfigReader("CLIPTextModel", json);
-  const config: ClipTextConfig = {
-    width: read.count("hidden_size", 512),
-    inner: read.count("intermediate_size", 2048),
-    layers: read.count("num_hidden_layers", 12),
-    heads: read.count("num_attention_heads", 8),
-    activation: read.oneOf("hidden_act", ["quick_gelu", "gelu"] as const, "quick_gelu"),
-    eps: read.number("layer_norm_eps", 1e-5),
+  return {
+    ...readClipTower(read, "CLIPTextModel", { width: 512, inner: 2048, heads: 8 }),
     vocabulary: read.count("vocab_size", 49408),
     positions: read.count("max_position_embeddings", 77),
     eosTokenId: read.number("eos_token_id", 49407),
   };
-  if (config.width % config.heads !== 0) {
-    throw new UsageError("model-config", `CLIPTextModel config: expected hidden_size divisible by num_attention_heads ${config.heads}, got ${config.width} (at hidden_size)`);
-  }
-  return config;
 }
 
 export interface ClipTextOutput {

@@ -1,6 +1,6 @@
 import { type Tensor, UsageError, add, concat, expand, reshape, sliceAxis } from "@tastemaker/tensor";
 
-import { type ClipTowerConfig, clipEncoder } from "./clip-encoder.ts";
+import { type ClipTowerConfig, clipEncoder, readClipTower } from "./clip-encoder.ts";
 import { type ConfigJson, ConfigReader } from "./config-reader.ts";
 import { convolution, layerNormalization } from "./layers.ts";
 import type { Scope } from "./scope.ts";
@@ -20,20 +20,11 @@ export interface ClipVisionConfig extends ClipTowerConfig {
 export function parseClipVisionConfig(json: ConfigJson): ClipVisionConfig {
   const read = new ConfigReader("CLIPVisionModel", json);
   read.mustBe("num_channels", 3);
-  const config: ClipVisionConfig = {
-    width: read.count("hidden_size", 768),
-    inner: read.count("intermediate_size", 3072),
-    layers: read.count("num_hidden_layers", 12),
-    heads: read.count("num_attention_heads", 12),
-    activation: read.oneOf("hidden_act", ["quick_gelu", "gelu"] as const, "quick_gelu"),
-    eps: read.number("layer_norm_eps", 1e-5),
+  return {
+    ...readClipTower(read, "CLIPVisionModel", { width: 768, inner: 3072, heads: 12 }),
     imageSize: read.count("image_size", 224),
     patchSize: read.count("patch_size", 32),
   };
-  if (config.width % config.heads !== 0) {
-    throw new UsageError("model-config", `CLIPVisionModel config: expected hidden_size divisible by num_attention_heads ${config.heads}, got ${config.width} (at hidden_size)`);
-  }
-  return config;
 }
 
 export interface ClipVisionOutput {

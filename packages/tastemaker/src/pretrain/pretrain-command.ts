@@ -3,11 +3,12 @@ import { dirname, resolve } from "node:path";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { DistillOptions } from "../cli/commands/distill.ts";
 import type { PretrainOptions } from "../cli/commands/pretrain.ts";
+import type { StageOptions } from "../cli/stage-options.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { prepareDistillation, type PreparedStage, prepareStage, type StageRequest } from "./prepare-stage.ts";
 import { runStage } from "./run-stage.ts";
 
-async function run(kind: string, options: Omit<PretrainOptions, "part">, context: CommandContext, prepare: (request: StageRequest) => Promise<PreparedStage>): Promise<void> {
+async function run(kind: string, options: StageOptions, context: CommandContext, prepare: (request: StageRequest) => Promise<PreparedStage>): Promise<void> {
   // Beside the run, so that a diffusion model and its distillation share the encoded pictures.
   const cacheFolder = dirname(resolve(options.out));
   await mkdir(cacheFolder, { recursive: true });
