@@ -1,3 +1,4 @@
+export * from "./images/pillow-resize.ts";
 export * from "./images/resize-matrix.ts";
 export * from "./models/autoencoder.ts";
 export * from "./models/clip.ts";
