@@ -34,10 +34,10 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** The known name nearest to `name`, or undefined when none is close (distance above half its length). */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
+/** The known name nearest to `name`, or undefined when none is within `most` edits (default: half its length). */
+export function nearestName(name: string, known: readonly string[], most: number = Math.max(2, Math.ceil(name.length / 2))): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.ceil(name.length / 2)) + 1;
+  let bestDistance = most + 1;
   for (const candidate of known) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];

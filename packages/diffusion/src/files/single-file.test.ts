@@ -61,7 +61,7 @@ describe("splitSingleFile", () => {
 
   it.each([[4, 2, [true, true, true, false]], [3, 1, [false, true, true]], [2, 3, [true, false]], [1, 1, [true]]] as const)("maps U-Nets of %i levels with %i layers", async (levels, layers, attention) => {
     const pairs = originalUnetKeys(levels, layers, attention);
-    const outer = ["first_stage_model.quant_conv.weight", "cond_stage_model.transformer.text_model.final_layer_norm.bias", "model.diffusion_model.time_embed.cond_proj.weight"];
+    const outer = ["first_stage_model.quant_conv.weight", "cond_stage_model.transformer.text_model.final_layer_norm.bias", "model.diffusion_model.time_embed.cond_proj.weight", "posterior_mean_coef1", "sqrt_recipm1_alphas_cumprod", "model_ema.decay"];
     const checkpoint = await keysOnly([...pairs.map(([original]) => `model.diffusion_model.${original}`), ...outer]);
     const expected = [...pairs.map(([, diffusers]) => diffusers), "time_embedding.cond_proj.weight"];
     expect(splitSingleFile(checkpoint).unet.keys().sort()).toEqual(expected.sort());

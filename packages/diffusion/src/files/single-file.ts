@@ -17,7 +17,7 @@ const prefixes = {
 
 /** Tensors of the original trainers that no component computes with: schedules, moving averages, losses. */
 const unusedKeys: readonly RegExp[] = [
-  /^(alphas|betas|sqrt|log|posterior|ddim)_?[a-z_]*$/,
+  /^(alphas|betas|sqrt|log|posterior|ddim)_?[a-z0-9_]*$/,
   /^(model_ema|first_stage_model\.(loss|model_ema))\./,
   /^(lvlb_weights|logvar|scale_factor|global_step)$/,
   /^model\.diffusion_model\.(betas|alphas_cumprod)$/,

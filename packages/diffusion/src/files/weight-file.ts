@@ -10,24 +10,22 @@ export interface WeightFile {
   readonly tensors: ReadonlyMap<string, SafetensorsEntry>;
 }
 
-/** Whether the first bytes are those of a zip archive or of a pickle. A safetensors file begins with the length of its header, which is never that large. */
-function looksLikeTorch(start: Uint8Array, sizeBytes: number): boolean {
-  const isZip = start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
-  const isPickle = start[0] === 0x80 && start[1]! >= 2 && start[1]! <= 5;
-  if (!isZip && !isPickle) return false;
-  const header = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
-  return header + 8n > BigInt(sizeBytes);
-}
+/** Beginnings of a zip archive, and of PyTorch's files before version 1.6 (the pickled magic number). */
+const torchBeginnings: readonly (readonly number[])[] = [
+  [0x50, 0x4b, 3, 4],
+  [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46],
+];
 
 /**
- * Lists the tensors of a safetensors or PyTorch file, told apart by content and not by name. Nothing of the data is read and nothing of the file is executed.
+ * Lists the tensors of a safetensors or PyTorch file, told apart by content, and by name where that is damaged. Nothing of the data is read and nothing of the file is executed.
  *
  * @throws UsageError as `readSafetensorsHeader` and `readTorchFile` do
  */
 export async function readWeightFile(file: RandomAccessFile): Promise<WeightFile> {
-  const isTorchName = /\.(?:pt|pth|bin|ckpt|pkl)$/.test(file.name);
   const start = await file.read(0, Math.min(8, file.sizeBytes));
-  if (!isTorchName && !(start.length === 8 && looksLikeTorch(start, file.sizeBytes))) {
+  const isTorch = torchBeginnings.some((bytes) => bytes.every((byte, i) => start[i] === byte));
+  // Names decide where the content does not, so that the message fits what the file should have been.
+  if (file.name.endsWith(".safetensors") || !(isTorch || /\.(?:pt|pth|bin|ckpt|pkl)$/.test(file.name))) {
     return { format: "safetensors", ...(await readSafetensorsHeader(file)) };
   }
   const { layout, tensors } = await readTorchFile(file);

@@ -30,6 +30,20 @@ export function parseClipTextConfig(json: ConfigJson): ClipTextConfig {
   };
 }
 
+/**
+ * Refuses token ids that the embedding table has no row for; a lookup would wrap around or read beyond it.
+ *
+ * @param where What to name in the message: a file, or the tokenizer's folder.
+ * @throws UsageError `token-id`
+ */
+export function checkTokenIds(ids: ArrayLike<number>, vocabulary: number, where: string): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (id >= 0 && id < vocabulary) continue;
+    throw new UsageError("token-id", `token ids: expected 0 to ${vocabulary - 1}, got ${id} (at ${where})`, "tokenizer and text encoder belong to different models");
+  }
+}
+
 export interface ClipTextOutput {
   /** Last hidden state after the final norm, `[B, L, width]`. */
   readonly hidden: Tensor;

@@ -47,6 +47,14 @@ export class ConfigReader {
     return this.#value(key) === undefined ? undefined : this.count(key);
   }
 
+  /** An integer of at least 1, or a height and a width; undefined when absent. */
+  optionalSize(key: string): number | readonly [number, number] | undefined {
+    if (!Array.isArray(this.#value(key))) return this.optionalCount(key);
+    const sizes = this.counts(key);
+    if (sizes.length !== 2) throw this.#fail(key, "one number, or a height and a width", sizes);
+    return sizes as unknown as readonly [number, number];
+  }
+
   boolean(key: string, fallback: boolean): boolean {
     const value = this.#value(key) ?? fallback;
     if (typeof value !== "boolean") throw this.#fail(key, "true or false", value);
@@ -98,12 +106,18 @@ export class ConfigReader {
     return value as ConfigJson;
   }
 
-  /** Demands the value that this implementation computes with; absent is fine. */
+  /** Demands the value that this implementation computes with, for all blocks alike where there is a list; absent is fine. */
   mustBe(key: string, ...supported: readonly (string | number | boolean | null)[]): void {
     const value = this.#value(key) ?? null;
-    if (value !== null && !supported.includes(value as string | number | boolean)) {
+    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (value !== null && !items.every((item) => supported.includes(item as string | number | boolean))) {
       throw this.#fail(key, supported.map(shown).join(" or "), value, "this variant of the architecture is not supported");
     }
+  }
+
+  /** Refuses a key that is there and null, where null means something else than absence. */
+  refuseNull(key: string, supported: string): void {
+    if (Object.hasOwn(this.#json, key) && this.#json[key] === null) throw this.#fail(key, shown(supported), null, "this variant of the architecture is not supported");
   }
 
   /** Marks keys that do not change the computation. */

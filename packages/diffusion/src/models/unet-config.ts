@@ -17,8 +17,8 @@ export interface UNetLevel {
 export interface UNetConfig {
   readonly inChannels: number;
   readonly outChannels: number;
-  /** Side of the latent that the model was trained on; a hint, any size works. */
-  readonly sampleSize: number | undefined;
+  /** Side of the latent that the model was trained on, or its height and width; a hint, any size works. */
+  readonly sampleSize: number | readonly [height: number, width: number] | undefined;
   /** Levels of the down path, finest first. */
   readonly down: readonly UNetLevel[];
   /** Levels of the up path, coarsest first; `layers` already counts the additional block. */
@@ -77,6 +77,7 @@ export function parseUNetConfig(json: ConfigJson): UNetConfig {
   const depth = read.perBlock("transformer_layers_per_block", blocks) ?? channels.map(() => 1);
   const upDepth = read.perBlock("reverse_transformer_layers_per_block", blocks) ?? [...depth].reverse();
 
+  read.refuseNull("mid_block_type", "UNetMidBlock2DCrossAttn");
   read.mustBe("mid_block_type", "UNetMidBlock2DCrossAttn");
   read.mustBe("act_fn", "silu", "swish");
   read.mustBe("time_embedding_type", "positional");
@@ -100,7 +101,7 @@ export function parseUNetConfig(json: ConfigJson): UNetConfig {
   const config: UNetConfig = {
     inChannels: read.count("in_channels", 4),
     outChannels: read.count("out_channels", 4),
-    sampleSize: read.optionalCount("sample_size"),
+    sampleSize: read.optionalSize("sample_size"),
     down: channels.map((_, i) => level(i, downTypes[i] === "CrossAttnDownBlock2D", 0, depth[i]!)),
     up: channels.map((_, i) => level(blocks - 1 - i, upTypes[i] === "CrossAttnUpBlock2D", 1, upDepth[i]!)),
     mid: { heads: heads[blocks - 1]!, transformerLayers: depth[blocks - 1]! },

@@ -66,6 +66,13 @@ describe("U-Net", () => {
     expect(() => checkLora(new Map([[targets[0]!.module, { down: [4, 640], up: [320, 4] }]]), targets)).toThrow(/\[rank, 320\]/);
   });
 
+  it("takes values as diffusers writes them: a size in two numbers, one truth value per block", () => {
+    expect(parseUNetConfig({ sample_size: [8, 12] }).sampleSize).toEqual([8, 12]);
+    expect(parseUNetConfig({ sample_size: 64, only_cross_attention: [false, false, false, false] }).sampleSize).toBe(64);
+    expect(() => parseUNetConfig({ only_cross_attention: [false, true, false, false] })).toThrow(/only_cross_attention/);
+    expect(() => parseUNetConfig({ mid_block_type: null })).toThrow(/expected "UNetMidBlock2DCrossAttn", got null \(at mid_block_type\)/);
+  });
+
   it("names the key of a configuration it cannot compute", () => {
     expect(() => parseUNetConfig({ ...SMALL, down_block_types: ["AttnDownBlock2D", "DownBlock2D"] })).toThrow(/down_block_types.*AttnDownBlock2D/);
     expect(() => parseUNetConfig({ ...SMALL, addition_embed_type: "text_time" })).toThrow(/addition_embed_type/);

@@ -24,7 +24,7 @@ export interface DdimRun {
   readonly original: readonly Tensor[];
   /** μ_i */
   readonly mean: readonly Tensor[];
-  /** log π(x_(i+1)|x_i), mean over D, `[B]`; empty for a deterministic run. */
+  /** log π(x_(i+1)|x_i), mean over D, `[B]`, of the steps that add noise; empty for a deterministic run. */
   readonly logProb: readonly Tensor[];
   /** x_N */
   readonly sample: Tensor;
@@ -36,13 +36,13 @@ export interface DdimRun {
  *   o = u + w (c − u), both from one batch;   x_(i+1) = μ_i + σ_i z_i.
  *
  * @param latents x_0 `[B, C, H, W]`, standard normal.
- * @param noise z_0 … z_(N−1) of the latents' shape; none when every σ is 0.
+ * @param noise z_0 … z_(N−1) of the latents' shape; may be left out when every σ is 0.
  * @throws UsageError `noise-count` for another number of noise tensors.
  */
 export function sampleDdim(denoiser: Denoiser, schedule: readonly DdimStep[], latents: Tensor, noise: readonly Tensor[], { scale, context, uncondContext }: DdimGuidance): DdimRun {
   const isStochastic = schedule.some(({ sigma }) => sigma > 0);
   const expected = isStochastic ? schedule.length : 0;
-  if (noise.length !== expected) throw new UsageError("noise-count", `noise: expected ${expected} tensors for ${schedule.length} steps, got ${noise.length}`);
+  if (noise.length !== expected && noise.length !== schedule.length) throw new UsageError("noise-count", `noise: expected ${expected} tensors for ${schedule.length} steps, got ${noise.length}`);
   const batch = latents.shape[0]!;
   const both = { context: concat([uncondContext, context], 0) };
   const x = [latents];
@@ -59,7 +59,8 @@ export function sampleDdim(denoiser: Denoiser, schedule: readonly DdimStep[], la
     run.mean.push(mu);
     const z = noise[i];
     x.push(z === undefined ? mu : add(mu, mul(z, step.sigma)));
-    if (z !== undefined) {
+    // With `set_alpha_to_one` the last step adds no noise: it has no density.
+    if (z !== undefined && step.sigma > 0) {
       // The sample lies σz from the mean, so −(x' − μ)²/(2σ²) is −z²/2; subtracting the rounded x' and μ would lose digits where σ is small.
       run.logProb.push(add(mean(mul(square(z), -0.5), [1, 2, 3]), gaussianLogProbTerms(step.sigma).constant));
     }

@@ -81,7 +81,10 @@ export async function openModel(name: string, options: OpenModelOptions = {}): P
   const isNeeded = ({ key }: Parameter): boolean => stored.has(key) || !/^(?:encoder|quant_conv)\./.test(key);
   checkWeights(stored, autoencoderParameters(vae).filter(isNeeded));
   checkWeights(parts.textEncoder.weights, clipTextParameters(text), [/^text_projection\.weight$/]);
-  const side = unet.sampleSize ?? 64;
+  const [side, width] = typeof unet.sampleSize === "object" ? unet.sampleSize : [unet.sampleSize ?? 64, undefined];
+  if (width !== undefined && width !== side) {
+    throw new UsageError("model-size", `model: expected square pictures, got latents of ${side}×${width} (sample_size of the U-Net, at ${path})`, "set sample_size in unet/config.json to one number");
+  }
   return { name, path, parts, unet, vae, text, latentShape: [vae.latentChannels, side, side], imageSize: side * autoencoderReduction(vae) };
 }
 

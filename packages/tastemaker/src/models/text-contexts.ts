@@ -1,4 +1,4 @@
-import { clipText, scopeOf } from "@tastemaker/diffusion";
+import { checkTokenIds, clipText, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, type Executable, input, program, UsageError, weight } from "@tastemaker/tensor";
 import type { OpenedModel } from "./open-model.ts";
 
@@ -54,6 +54,7 @@ export class TextContexts {
   async #encode(prompt: string): Promise<Float32Array> {
     const { ids, truncated } = this.#model.parts.tokenizer.encode([prompt], this.shape[0]);
     if (truncated[0] === true) this.#warn(`the text encoder reads ${this.shape[0]} tokens; the end of "${prompt.slice(0, 60)}…" is ignored`);
+    checkTokenIds(ids, this.#model.text.vocabulary, `tokenizer of ${this.#model.path}`);
     this.#executable ??= this.#compile();
     const { hidden } = await (await this.#executable).run({ ids });
     const context = hidden!.data as Float32Array;

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 
-import { loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
-import { type DType, type HostTensor, type Shape, UsageError } from "@tastemaker/tensor";
+import { checkTokenIds, loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
+import { type DType, type HostTensor, nearestName, type Shape, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 
 import { openNodeFile } from "../platform/node-files.ts";
@@ -61,9 +61,13 @@ export async function readCaseTensors(path: string): Promise<Map<string, CaseTen
 export async function readCase(directory: string): Promise<CaseFile> {
   const file = await openNodeFile(join(directory, "case.json"));
   const parsed = caseSchema.safeParse(parseJson(new TextDecoder().decode(await file.read(0, file.sizeBytes)), file.name));
-  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${z.prettifyError(parsed.error)} (at ${file.name})`);
+  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${describeIssues(parsed.error)} (at ${file.name})`);
   const { name, kind, model, tolerance } = parsed.data;
   const inputs = await readCaseTensors(join(directory, "inputs.safetensors"));
+  for (const [tensor, { data }] of inputs) {
+    const bad = data.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw new UsageError("case-input", `case: expected finite numbers, got ${data[bad]} in element ${bad} of "${tensor}" (at ${directory}/inputs.safetensors)`);
+  }
   return { directory, name, kind, model: model === undefined ? undefined : join(directory, model), tolerance, fields: parsed.data, inputs };
 }
 
@@ -75,10 +79,21 @@ export type ReplayedTensor = Pick<HostTensor, "shape" | "data">;
  *
  * @throws UsageError `case-invalid` naming the field.
  */
-export function fieldsOf<Fields>(kase: CaseFile, schema: z.ZodType<Fields>): Fields {
+export function fieldsOf<Schema extends z.ZodObject>(kase: CaseFile, schema: Schema): z.infer<Schema> {
   const parsed = schema.safeParse(kase.fields);
-  if (!parsed.success) throw caseError(kase, `the fields of kind "${kase.kind}"`, z.prettifyError(parsed.error).replaceAll("\n", " "));
+  if (!parsed.success) throw caseError(kase, `the fields of kind "${kase.kind}"`, describeIssues(parsed.error));
+  // Further fields are notes of whoever wrote the case, unless they look like a slip of the pen.
+  const known = [...Object.keys(caseSchema.shape), ...Object.keys(schema.shape)];
+  for (const field of Object.keys(kase.fields)) {
+    const meant = known.includes(field) ? undefined : nearestName(field, known, field.length > 5 ? 2 : 1);
+    if (meant !== undefined) throw caseError(kase, `known fields of kind "${kase.kind}"`, `"${field}"; did you mean "${meant}"?`);
+  }
   return parsed.data;
+}
+
+/** What is wrong with some fields, in one line. */
+function describeIssues(error: z.ZodError): string {
+  return error.issues.map(({ message, path }) => `${message.charAt(0).toLowerCase()}${message.slice(1)} at ${path.join(".") || "the top"}`).join("; ");
 }
 
 /** An error about the content of a case. */
@@ -98,6 +113,19 @@ export function inputOf(kase: CaseFile, name: string, shape: readonly (number | 
   const fits = found.shape.length === shape.length && shape.every((size, axis) => (typeof size === "number" ? found.shape[axis] === size : found.shape[axis]! > 0));
   if (!fits) throw new UsageError("case-input", `case: expected ${wanted}, got [${found.shape.join(", ")}] (at ${kase.directory}/inputs.safetensors)`);
   return found;
+}
+
+/**
+ * Token ids of a case, `[B, L]`, all inside the vocabulary.
+ *
+ * @throws UsageError `case-input`, `token-id`
+ */
+export function tokenIdsOf(kase: CaseFile, name: string, shape: readonly (number | string)[], vocabulary: number): CaseTensor {
+  const ids = inputOf(kase, name, shape);
+  const where = `${name} in ${kase.directory}/inputs.safetensors`;
+  if (ids.dtype !== "int32") throw new UsageError("case-input", `case: expected whole numbers (I32 or I64), got real ones (at ${where})`);
+  checkTokenIds(ids.data, vocabulary, where);
+  return ids;
 }
 
 /** A value to feed to a program: integers as int32, the rest in float64, which a float32 backend rounds. */

@@ -5,7 +5,7 @@ import { type Backend, type HostTensor, type Tensor, UsageError, input, program,
 import { z } from "zod";
 
 import { openNodeFolder } from "../platform/node-files.ts";
-import { type CaseFile, type CaseTensor, type ReplayedTensor, feed, fieldsOf } from "./case-file.ts";
+import { type CaseFile, type CaseTensor, type ReplayedTensor, feed, fieldsOf, inputOf, tokenIdsOf } from "./case-file.ts";
 import { openCaseModel } from "./case-model.ts";
 import { moduleOutputs, parseComponentConfig, sinusoidOf } from "./module-program.ts";
 
@@ -54,6 +54,10 @@ export async function replayModule(kase: CaseFile, backend: Backend): Promise<Ma
     values.delete("timestep");
     values.set("sinusoid", sinusoidOf(timestep, config.unet));
   }
+  if (config.component === "text" || config.component === "reward") {
+    const { vocabulary } = config.component === "text" ? config.text : config.reward.text;
+    tokenIdsOf(kase, "input_ids", ["B", "L"], vocabulary);
+  }
   const leaves = new Map([...values].map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
 
   const parameters = new Map<string, Tensor>();
@@ -68,7 +72,9 @@ export async function replayModule(kase: CaseFile, backend: Backend): Promise<Ma
 
   const results: Record<string, Tensor> = { ...outputs };
   const seeded = Object.entries(outputs).flatMap(([name, output]) => {
-    const cotangent = leaves.get(name === "out" ? "cotangent" : `cotangent.${name}`);
+    const key = name === "out" ? "cotangent" : `cotangent.${name}`;
+    const cotangent = leaves.get(key);
+    if (cotangent !== undefined) inputOf(kase, key, output.shape);
     return cotangent === undefined ? [] : [{ output, cotangent }];
   });
   const wanted = new Map<string, Tensor>();

@@ -3,6 +3,7 @@ import {
   type ConfigJson,
   type Scope,
   type UNetConfig,
+  type UNetLevel,
   autoencoderResnet,
   clipScore,
   clipText,
@@ -72,16 +73,28 @@ export type ModuleOutputs = Readonly<Record<string, Tensor>>;
 
 type Inputs = (name: string) => Tensor;
 
-/** The level of the down path whose attention or residual block lies at `path`, for its number of heads. */
-function headsAt(config: UNetConfig, path: string): number {
+/** The level of the U-Net that a path leads into; undefined in the middle block. */
+function levelAt(config: UNetConfig, path: string): UNetLevel | undefined {
   const [, side, index] = /^(down|up)_blocks\.(\d+)\./.exec(path) ?? [];
-  if (side === undefined) return config.mid.heads;
-  return config[side as "down" | "up"][Number(index)]!.heads;
+  if (side === undefined) return undefined;
+  return config[side as "down" | "up"][Number(index)] ?? missingLevel(path, config.down.length);
+}
+
+function missingLevel(path: string, levels: number): never {
+  throw new UsageError("case-invalid", `case: expected a path into one of ${levels} levels, got ${path}`);
+}
+
+/** Channels that a residual block of the autoencoder gives, read off its path: a level's blocks all have its width. */
+function autoencoderWidth({ channels }: AutoencoderConfig, path: string): number {
+  const [, side, index] = /\.(down|up)_blocks\.(\d+)\./.exec(path) ?? [];
+  if (side === undefined) return channels.at(-1)!;
+  return (side === "down" ? channels[Number(index)] : channels[channels.length - 1 - Number(index)]) ?? missingLevel(path, channels.length);
 }
 
 function unetModule(fields: ModuleFields, config: UNetConfig, scope: Scope, at: Inputs, has: (name: string) => boolean): ModuleOutputs {
   const { op, path } = fields;
-  const heads = headsAt(config, path);
+  const level = levelAt(config, path);
+  const { heads, transformerLayers } = level ?? config.mid;
   switch (op) {
     case "timeEmbedding":
       return {
@@ -89,14 +102,12 @@ function unetModule(fields: ModuleFields, config: UNetConfig, scope: Scope, at: 
         sinusoid: at("sinusoid"),
       };
     case "resnet": {
-      // The width of the result is read off the path: a level's residual blocks all have its width.
-      const [, side, index] = /^(down|up)_blocks\.(\d+)\./.exec(path) ?? [];
-      const level = side === undefined ? config.down.at(-1)! : config[side as "down" | "up"][Number(index)]!;
-      return { out: resnetBlock(scope, at("x"), at("temb"), { out: level.channels, groups: config.groups, eps: config.normEps }) };
+      const { channels } = level ?? config.down.at(-1)!;
+      return { out: resnetBlock(scope, at("x"), at("temb"), { out: channels, groups: config.groups, eps: config.normEps }) };
     }
     case "transformer": {
       const { groups, useLinearProjection } = config;
-      return { out: transformer(scope, at("x"), at("context"), { heads, groups, layers: 1, useLinearProjection }) };
+      return { out: transformer(scope, at("x"), at("context"), { heads, groups, layers: transformerLayers, useLinearProjection }) };
     }
     case "transformerBlock":
       return { out: transformerBlock(scope, at("x"), at("context"), heads) };
@@ -120,7 +131,7 @@ function unetModule(fields: ModuleFields, config: UNetConfig, scope: Scope, at: 
 function vaeModule(fields: ModuleFields, config: AutoencoderConfig, scope: Scope, at: Inputs): ModuleOutputs {
   switch (fields.op) {
     case "resnet":
-      return { out: autoencoderResnet(scope, config, at("x"), config.channels.at(-1)!) };
+      return { out: autoencoderResnet(scope, config, at("x"), autoencoderWidth(config, fields.path)) };
     case "attention":
       return { out: pixelAttention(scope, at("x"), config.groups) };
     case "downsample":
@@ -146,7 +157,8 @@ function vaeModule(fields: ModuleFields, config: AutoencoderConfig, scope: Scope
 export function moduleOutputs(fields: ModuleFields, config: ComponentConfig, scope: Scope, inputs: ReadonlyMap<string, Tensor>): ModuleOutputs {
   const at: Inputs = (name) => {
     const found = inputs.get(name);
-    if (found === undefined) throw new UsageError("case-input", `case: expected an input "${name}" for ${fields.op}, got ${[...inputs.keys()].join(", ")}`);
+    const shown = name === "sinusoid" ? "timestep" : name;
+    if (found === undefined) throw new UsageError("case-input", `case: expected an input "${shown}" for ${fields.op}, got ${[...inputs.keys()].join(", ")}`);
     return found;
   };
   switch (config.component) {

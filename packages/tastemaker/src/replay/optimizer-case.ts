@@ -6,13 +6,13 @@ import { type CaseFile, type ReplayedTensor, caseError, fieldsOf, inputOf } from
 const optimizerSchema = z.object({
   updates: z.int().min(1),
   accumulation: z.int().min(1).default(1),
-  learningRate: z.number(),
-  learningRates: z.array(z.number()).nullish(),
-  betas: z.tuple([z.number(), z.number()]),
-  epsilon: z.number(),
-  weightDecay: z.number(),
-  maxGradNorm: z.number(),
-  emaDecay: z.number().nullish(),
+  learningRate: z.number().min(0),
+  learningRates: z.array(z.number().min(0)).nullish(),
+  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]),
+  epsilon: z.number().min(0),
+  weightDecay: z.number().min(0),
+  maxGradNorm: z.number().min(0),
+  emaDecay: z.number().min(0).max(1).nullish(),
 });
 
 /** Runs a case of kind `optimizer`: AdamW with clipping, accumulation and a moving average, on the host. */

@@ -1,6 +1,6 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 import { type TensorToStore, encodeSafetensors } from "@tastemaker/diffusion";
 import { type Backend, type Executable, hashProgram, onnxBackend, referenceBackend } from "@tastemaker/tensor";
@@ -98,7 +98,25 @@ describe("a case that cannot be computed", () => {
     await expect(replayed(adamw)).rejects.toThrow(/inputs param.<name>/);
     await expect(replayed(adamw, { "param.a": [1, 2] })).rejects.toThrow(/expected an input "grad.0.a" of shape \[2\], got param.a/);
     await expect(replayed(adamw, { "param.a": [1, 2], "grad.0.a": [1] })).rejects.toThrow(/of shape \[2\], got \[1\]/);
+    await expect(replayed({ ...adamw, betas: [1.5, 0.9] }, { "param.a": [1] })).rejects.toThrow(/<1 at betas\.0 \(at /);
+    await expect(replayed({ ...adamw, emaDecoy: 0.9 }, { "param.a": [1] })).rejects.toThrow(/got "emaDecoy"; did you mean "emaDecay"\?/);
+    await expect(replayed({ ...adamw, madeBy: "somebody" }, { "param.a": [1], "grad.0.a": [1] })).resolves.toBeDefined();
+    await expect(replayed(adamw, { "param.a": [1], "grad.0.a": [Number.NaN] })).rejects.toThrow(/got NaN in element 0 of "grad\.0\.a"/);
     await expect(replayed({ ...adamw, learningRates: [1, 2] }, { "param.a": [1] })).rejects.toThrow(/1 learningRates, one per update, got 2/);
+  });
+
+  it.skipIf(root === undefined)("has token ids inside the vocabulary", async () => {
+    const source = join(root!, "sample/lcm-tiny-lcm-n1-w8");
+    const tensors = await readCaseTensors(join(source, "inputs.safetensors"));
+    const ids = tensors.get("input_ids")!;
+    for (const [id, message] of [[49_408, /token ids: expected 0 to \d+, got 49408 \(at input_ids in /], [-1, /got -1/]] as const) {
+      const changed = new Map<string, TensorToStore>([...tensors].map(([name, { shape, data }]) => [name, { dtype: "F64", shape, data }]));
+      changed.set("input_ids", { dtype: "I32", shape: ids.shape, data: Int32Array.from(ids.data, (value, i) => (i === 1 ? id : value)) });
+      writeFileSync(join(folder, "inputs.safetensors"), encodeSafetensors(changed));
+      const fields = JSON.parse(readFileSync(join(source, "case.json"), "utf8")) as { model: string };
+      writeFileSync(join(folder, "case.json"), JSON.stringify({ ...fields, model: relative(folder, join(source, fields.model)) }));
+      await expect(replayCase(folder, reference)).rejects.toThrow(message);
+    }
   });
 
   it("needs no tolerance and no moving average", async () => {

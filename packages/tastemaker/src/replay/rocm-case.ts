@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-import { type ClipConfig, asJsonObject, clipScore, lcmSteps, loadCheckpoint, parseClipConfig } from "@tastemaker/diffusion";
+import { type ClipConfig, asJsonObject, checkTokenIds, clipScore, lcmSteps, loadCheckpoint, parseClipConfig } from "@tastemaker/diffusion";
 import type { Backend, HostTensor, Shape } from "@tastemaker/tensor";
 import { z } from "zod";
 
@@ -8,7 +8,7 @@ import { DIVERGENCES } from "../objectives/divergence.ts";
 import { openNodeFolder } from "../platform/node-files.ts";
 import { globalNorm } from "../train/adamw.ts";
 import { type RewardTerm, type RocmStepOptions, compileRocmStep } from "../train/rocm-step.ts";
-import { type CaseFile, type CaseTensor, type ReplayedTensor, caseError, feed, fieldsOf, inputOf } from "./case-file.ts";
+import { type CaseFile, type CaseTensor, type ReplayedTensor, caseError, feed, fieldsOf, inputOf, tokenIdsOf } from "./case-file.ts";
 import { contextOf, guidanceRows, openCaseNetworks, storedScope } from "./case-model.ts";
 import { adapterSchema, openCaseAdapter } from "./lora-case.ts";
 import { leafOf, runOnce } from "./run-once.ts";
@@ -24,7 +24,7 @@ const rocmSchema = z.object({
   divergence: z.enum(DIVERGENCES),
   reduction: z.enum(["mean", "sum"]).default("mean"),
   stepReduction: z.enum(["sum", "mean"]).default("sum"),
-  beta: z.number(),
+  beta: z.number().min(0),
   rewardWeight: z.number().default(1),
   detachReference: z.boolean().default(false),
   backpropSteps: z.int().min(1).optional(),
@@ -37,6 +37,7 @@ const REWARD = "reward";
 async function openCaseReward(kase: CaseFile, directory: string, weight: number, ids: CaseTensor): Promise<RewardTerm> {
   const folder = await openNodeFolder(join(kase.directory, directory));
   const config: ClipConfig = parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
+  checkTokenIds(ids.data, config.text.vocabulary, `reward_ids in ${kase.directory}/inputs.safetensors`);
   const scope = storedScope(await loadCheckpoint([await folder.open("model.safetensors")]));
   return {
     name: REWARD,
@@ -65,7 +66,7 @@ export async function replayRocm(kase: CaseFile, backend: Backend, checkpointing
   if (isSampled && fields.divergenceSamples !== undefined && fields.divergenceSamples !== samples) {
     throw caseError(kase, `divergence_noise with ${fields.divergenceSamples} draws, as divergenceSamples says`, `${samples}`);
   }
-  const ids = leafOf("input_ids", inputOf(kase, "input_ids", [batch, "L"]));
+  const ids = leafOf("input_ids", tokenIdsOf(kase, "input_ids", [batch, "L"], networks.text.config.vocabulary));
   const context = (await runOnce({ context: contextOf(networks, ids) }, kase.inputs, backend)).get("context")!;
   const rewardIds = inputOf(kase, "reward_ids", [batch, "L"]);
   const adapter = await openCaseAdapter(kase, fields.lora, networks.unet.config);

@@ -2,7 +2,7 @@ import { ddimSteps, latentToImage, lcmSteps, sampleDdim, sampleLcm } from "@tast
 import { type Backend, type Tensor, constant, reshape, sliceAxis } from "@tastemaker/tensor";
 import { z } from "zod";
 
-import { type CaseFile, type CaseTensor, type ReplayedTensor, fieldsOf, inputOf } from "./case-file.ts";
+import { type CaseFile, type CaseTensor, type ReplayedTensor, fieldsOf, inputOf, tokenIdsOf } from "./case-file.ts";
 import { type CaseNetworks, contextOf, guidanceRows, openCaseNetworks } from "./case-model.ts";
 import { leafOf, listed, runOnce } from "./run-once.ts";
 
@@ -31,7 +31,7 @@ export async function replayLcm(kase: CaseFile, backend: Backend): Promise<Map<s
   const { latents, batch } = latentsOf(kase, networks);
   const schedule = lcmSteps(networks.model.scheduler, fields.steps, fields.timesteps);
   const noise = schedule.length === 1 ? undefined : leafOf("noise", inputOf(kase, "noise", [schedule.length - 1, ...latents.shape]));
-  const context = contextOf(networks, leafOf("input_ids", inputOf(kase, "input_ids", [batch, "L"])));
+  const context = contextOf(networks, leafOf("input_ids", tokenIdsOf(kase, "input_ids", [batch, "L"], networks.text.config.vocabulary)));
   const embedding = guidanceRows(networks, fields.guidanceScale, batch);
   const cond = embedding && constant(embedding.data, embedding.shape);
   const run = sampleLcm(networks.unet, schedule, leafOf("latents", latents), rowsOf(noise), { context, cond });
@@ -55,8 +55,8 @@ export async function replayDdim(kase: CaseFile, backend: Backend): Promise<Map<
   const { latents, batch } = latentsOf(kase, networks);
   const schedule = ddimSteps(networks.model.scheduler, fields.steps, fields.eta);
   const noise = fields.eta === 0 ? undefined : leafOf("noise", inputOf(kase, "noise", [schedule.length, ...latents.shape]));
-  const context = contextOf(networks, leafOf("input_ids", inputOf(kase, "input_ids", [batch, "L"])));
-  const uncondContext = contextOf(networks, leafOf("uncond_ids", inputOf(kase, "uncond_ids", [batch, context.shape[1]!])));
+  const context = contextOf(networks, leafOf("input_ids", tokenIdsOf(kase, "input_ids", [batch, "L"], networks.text.config.vocabulary)));
+  const uncondContext = contextOf(networks, leafOf("uncond_ids", tokenIdsOf(kase, "uncond_ids", [batch, context.shape[1]!], networks.text.config.vocabulary)));
   const run = sampleDdim(networks.unet, schedule, leafOf("latents", latents), rowsOf(noise), { scale: fields.guidanceScale, context, uncondContext });
   return runOnce(
     {

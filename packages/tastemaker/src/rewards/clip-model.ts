@@ -1,4 +1,4 @@
-import { asJsonObject, type Checkpoint, type ClipConfig, clipTextEmbedding, type ClipTokenizer, loadCheckpoint, openClipTokenizer, openWeightFiles, parseClipConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
+import { asJsonObject, type Checkpoint, checkTokenIds, type ClipConfig, clipTextEmbedding, type ClipTokenizer, loadCheckpoint, openClipTokenizer, openWeightFiles, parseClipConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, type Executable, input, program, UsageError, weight } from "@tastemaker/tensor";
 import { openNodeFolder } from "../platform/node-files.ts";
 
@@ -60,7 +60,9 @@ export class TextEmbeddings {
       const embedding = clipTextEmbedding(clipScope(this.#files), config, input("ids", [1, length], "int32"));
       this.#executable = this.#backend.compile(program({ embedding }));
     }
-    const { embedding } = await (await this.#executable).run({ ids: tokenizer!.encode([text], length).ids });
+    const { ids } = tokenizer!.encode([text], length);
+    checkTokenIds(ids, config.text.vocabulary, `tokenizer of ${this.#files.path}`);
+    const { embedding } = await (await this.#executable).run({ ids });
     const values = embedding!.data as Float32Array;
     this.#known.set(text, values);
     return values;
