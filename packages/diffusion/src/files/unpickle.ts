@@ -36,7 +36,9 @@ const refused: Readonly<Record<number, string>> = {
   0x67: "GET", 0x70: "PUT", 0x49: "INT", 0x4c: "LONG", 0x46: "FLOAT", 0x53: "STRING", 0x56: "UNICODE",
 };
 const longestIntegerBytes = 32;
-const latin1 = new TextDecoder("latin1");
+
+/** One character per byte. (`TextDecoder("latin1")` is Windows-1252.) */
+const latin1 = (bytes: Uint8Array): string => Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
 
 function pickleError(what: string, where: string): UsageError {
   return new UsageError("pickle-refused", `pickle: ${what} (at ${where})`, "only plain tensors, lists, dictionaries, numbers and texts are read; save the weights as safetensors where the file comes from");
@@ -173,8 +175,8 @@ export function unpickle(bytes: Uint8Array, start: number, rules: UnpickleRules,
       case 0x8c: stack.push(text(unsigned(1))); break; // SHORT_BINUNICODE
       case 0x8d: stack.push(text(long())); break; // BINUNICODE8
       // Texts of Python 2, one byte per character.
-      case 0x55: stack.push(latin1.decode(take(unsigned(1)))); break; // SHORT_BINSTRING
-      case 0x54: stack.push(latin1.decode(take(unsigned(4)))); break; // BINSTRING
+      case 0x55: stack.push(latin1(take(unsigned(1)))); break; // SHORT_BINSTRING
+      case 0x54: stack.push(latin1(take(unsigned(4)))); break; // BINSTRING
       case 0x43: stack.push(take(unsigned(1)).slice()); break; // SHORT_BINBYTES
       case 0x42: stack.push(take(unsigned(4)).slice()); break; // BINBYTES
       case 0x8e: case 0x96: stack.push(take(long()).slice()); break; // BINBYTES8, BYTEARRAY8

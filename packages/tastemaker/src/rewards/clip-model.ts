@@ -1,5 +1,5 @@
 import { asJsonObject, type Checkpoint, checkTokenIds, type ClipConfig, clipTextEmbedding, type ClipTokenizer, loadCheckpoint, openClipTokenizer, openWeightFiles, parseClipConfig, type Scope, scopeOf } from "@tastemaker/diffusion";
-import { type Backend, type Executable, input, program, UsageError, weight } from "@tastemaker/tensor";
+import { type Backend, type Executable, input, program, weight } from "@tastemaker/tensor";
 import { openNodeFolder } from "../platform/node-files.ts";
 
 /** A transformers `CLIPModel` on disk. */
