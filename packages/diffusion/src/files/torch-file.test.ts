@@ -1,10 +1,13 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
+import { encodeTorchZip } from "../testing/torch-zip.ts";
 import { memoryFile } from "./random-access-file.ts";
 import { readTensorBytes } from "./safetensors.ts";
+import type { TensorToStore } from "./safetensors-writer.ts";
 import { readTorchFile } from "./torch-file.ts";
 import { readWeightFile } from "./weight-file.ts";
 
@@ -50,5 +53,32 @@ describe.skipIf(folder === undefined)("PyTorch files (recorded; needs ../shared)
   it("covers every recorded file", () => {
     const files = ["valid", "malicious", "broken", "mutated"].flatMap((part) => readdirSync(join(folder ?? "", part)).map((name) => `${part}/${name}`));
     expect(files.sort()).toEqual(Object.keys(expectations).sort());
+  });
+});
+
+describe("damaged PyTorch files", () => {
+  const whole = encodeTorchZip(
+    new Map<string, TensorToStore>([
+      ["a.weight", { dtype: "F32", shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) }],
+      ["a.bias", { dtype: "F32", shape: [2], data: Float32Array.of(7, 8) }],
+    ]),
+  );
+
+  it("are read or refused, never anything else", async () => {
+    const place = fc.nat({ max: whole.length - 1 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(place, fc.nat({ max: 255 })), { minLength: 1, maxLength: 4 }), fc.option(place), async (changes, cut) => {
+        const bytes = whole.slice(0, cut ?? whole.length);
+        for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
+        const file = memoryFile("damaged.pt", bytes);
+        try {
+          const { tensors } = await readWeightFile(file);
+          for (const entry of tensors.values()) await readTensorBytes(file, entry);
+        } catch (error) {
+          expect((error as Error).name, String(error)).toBe("UsageError");
+        }
+      }),
+      { numRuns: 500, seed: 7 },
+    );
   });
 });
