@@ -8,7 +8,7 @@ const settings: Readonly<Record<string, unknown>> = {
   model: "emoji",
   rewards: [
     { name: "aesthetic", weight: 1 },
-    { name: "clip-score", weight: 6 },
+    { name: "clip-score", weight: 15 },
   ],
   "divergence.kind": "kl",
   beta: "auto",
