@@ -1,7 +1,7 @@
 import { guidanceEmbedding, signalAndNoise, unet } from "@tastemaker/diffusion";
 import { add, input, mean, mul, normal, square, stopGradient, sub, sum, type Tensor, uniform } from "@tastemaker/tensor";
 import { VisitOrder } from "../data/captioned-images.ts";
-import { consistencyFactors, consistencyOf, type DistillObjective, pseudoHuber } from "./distill-objective.ts";
+import { consistencyFactors, consistencyOf, type DistillObjective, gridTimestep, guidedContexts, guidedNoise, pseudoHuber } from "./distill-objective.ts";
 import { sinusoids } from "./sinusoids.ts";
 import type { Phase } from "./stage.ts";
 import { trainableScope, trainingProgram } from "./trainable.ts";
@@ -28,9 +28,7 @@ export function consistencyPhase({ settings, teacher, cache, scheduler, config, 
   const emptyContext = input("empty_context", [batch, length, contextWidth]);
   const cond = input("cond", [batch, settings.condWidth]);
   const sinusoid = input("sinusoid", [batch, width]);
-  const teach = (c: Tensor): Tensor => unet(teacher.unet.scope, teacher.unet.config, { sample: x, sinusoid, context: c });
-  const unconditional = teach(emptyContext);
-  const noise = add(unconditional, mul(perRow("guidance"), sub(teach(context), unconditional)));
+  const noise = guidedNoise(teacher, x, sinusoid, { context, emptyContext }, perRow("guidance"));
   const earlier = add(mul(x, perRow("ddim_sample")), mul(noise, perRow("ddim_noise")));
   const targetOutput = unet(trainableScope("target:unet."), config, { sample: earlier, sinusoid: input("sinusoid_earlier", [batch, width]), context, cond });
   const target = stopGradient(consistencyOf(earlier, targetOutput, perRow("earlier_sample"), perRow("earlier_output")));
@@ -54,7 +52,7 @@ export function consistencyPhase({ settings, teacher, cache, scheduler, config, 
       const [later, before]: [number[], number[]] = [[], []];
       indices.forEach((index, row) => {
         const k = Math.min(grid - 1, Math.floor(((row + draws[2 * row]!) / batch) * grid));
-        const t = Math.floor(scheduler.trainTimesteps / grid) * (k + 1) - 1;
+        const t = gridTimestep(scheduler, k);
         const s = Math.max(0, t - skip);
         later.push(t);
         before.push(s);
@@ -68,14 +66,9 @@ export function consistencyPhase({ settings, teacher, cache, scheduler, config, 
         const values = [scale, then.a / now.a, then.sigma - (then.a * now.sigma) / now.a, other.fromSample, other.fromOutput, own.fromSample, own.fromOutput];
         Object.values(columns).forEach((column, j) => (column[row] = values[j]!));
       });
-      const contexts = await teacher.contexts([...indices.map((index) => cache.captions[index]!), ""]);
-      const size = length * contextWidth;
-      const empty = new Float32Array(batch * size);
-      for (let row = 0; row < batch; row++) empty.set(contexts.subarray(batch * size), row * size);
       return {
         sample: noisy,
-        context: contexts.subarray(0, batch * size),
-        empty_context: empty,
+        ...(await guidedContexts(teacher, indices.map((index) => cache.captions[index]!))),
         cond: conds,
         sinusoid: sinusoids(later, width),
         sinusoid_earlier: sinusoids(before, width),

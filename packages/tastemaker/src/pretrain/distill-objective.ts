@@ -1,4 +1,4 @@
-import { type ConfigJson, lcmScalings, predictedOriginal, type SchedulerConfig, type Scope, signalAndNoise, type UNetConfig } from "@tastemaker/diffusion";
+import { type ConfigJson, lcmScalings, predictedOriginal, type SchedulerConfig, type Scope, signalAndNoise, unet, type UNetConfig } from "@tastemaker/diffusion";
 import { add, constant, mean, mul, sqrt, square, sub, type Tensor } from "@tastemaker/tensor";
 import type { ParameterSet } from "../train/adamw.ts";
 import type { LatentCache } from "./latent-cache.ts";
@@ -45,6 +45,28 @@ export interface DistillObjective {
   readonly keys: readonly string[];
   readonly seed: number;
   readonly workers: number;
+}
+
+/** Timestep of a position 0, 1, … on the student's grid. */
+export function gridTimestep({ trainTimesteps, originalInferenceSteps }: SchedulerConfig, position: number): number {
+  return Math.floor(trainTimesteps / originalInferenceSteps) * (position + 1) - 1;
+}
+
+/** The teacher's noise prediction with classifier-free guidance: u + g(c − u). */
+export function guidedNoise({ unet: { scope, config } }: Teacher, sample: Tensor, sinusoid: Tensor, contexts: { readonly context: Tensor; readonly emptyContext: Tensor }, guidance: Tensor): Tensor {
+  const predict = (context: Tensor): Tensor => unet(scope, config, { sample, sinusoid, context });
+  const unconditional = predict(contexts.emptyContext);
+  return add(unconditional, mul(guidance, sub(predict(contexts.context), unconditional)));
+}
+
+/** Contexts of some captions and as many of the empty one, `[B, L, E]` each, for `guidedNoise`. */
+export async function guidedContexts(teacher: Teacher, captions: readonly string[]): Promise<{ readonly context: Float32Array; readonly empty_context: Float32Array }> {
+  const all = await teacher.contexts([...captions, ""]);
+  const size = teacher.contextShape[0] * teacher.contextShape[1];
+  const end = captions.length * size;
+  const empty = new Float32Array(end);
+  for (let row = 0; row < captions.length; row++) empty.set(all.subarray(end), row * size);
+  return { context: all.slice(0, end), empty_context: empty };
 }
 
 /** f = fromSample·x + fromOutput·o of a consistency model, per row. */

@@ -2,7 +2,7 @@ import { parseSchedulerConfig, parseUNetConfig, signalAndNoise, unet, unetParame
 import { constant, input, normal, program, referenceBackend } from "@tastemaker/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import { VisitOrder } from "../data/captioned-images.ts";
-import { constantModel } from "../testing/constant-model.ts";
+import { constantModel, tinyUNetJson } from "../testing/constant-model.ts";
 import type { Teacher } from "./distill-objective.ts";
 import { lcmSchedulerJson } from "./distill-stage.ts";
 import type { LatentCache } from "./latent-cache.ts";
@@ -20,17 +20,7 @@ const pictures = ["a cat", "a dog", "a fox", "a red house", "a ship"];
 /** Contexts that depend on the caption alone. */
 const contextOf = (caption: string): Float32Array => Float32Array.from(normal({ seed: 5, stream: caption, indices: [] }, 18));
 
-const config = parseUNetConfig({
-  block_out_channels: [4, 8],
-  down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
-  up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
-  layers_per_block: 1,
-  attention_head_dim: 2,
-  cross_attention_dim: 6,
-  norm_num_groups: 2,
-  in_channels: 4,
-  out_channels: 4,
-});
+const config = parseUNetConfig(tinyUNetJson);
 const values = initialise(unetParameters(config), 3);
 const scope = scopeOf((key, size) => constant(values.get(key)!, size));
 const teacher: Teacher = {

@@ -1,7 +1,7 @@
-import { predictedOriginal, type SchedulerConfig, signalAndNoise, unet } from "@tastemaker/diffusion";
-import { add, type Backend, type Executable, input, mul, normal, program, sub, uniform } from "@tastemaker/tensor";
+import { predictedOriginal, type SchedulerConfig, signalAndNoise } from "@tastemaker/diffusion";
+import { type Backend, type Executable, input, normal, program, type Tensor, uniform } from "@tastemaker/tensor";
 import type { VisitOrder } from "../data/captioned-images.ts";
-import type { Teacher } from "./distill-objective.ts";
+import { gridTimestep, guidedContexts, guidedNoise, type Teacher } from "./distill-objective.ts";
 import type { LatentCache } from "./latent-cache.ts";
 import { sinusoids } from "./sinusoids.ts";
 
@@ -37,6 +37,8 @@ const MAX_JUMPS = 26;
 interface Walker {
   readonly index: number;
   readonly x: Float32Array;
+  /** Cells that each of its steps covers. */
+  readonly jumps: readonly number[];
   position: number;
   step: number;
 }
@@ -61,12 +63,11 @@ export class TrajectoryMaker {
 
   /** Compiles the teacher's step `lanes` times; each lane walks its own share of the trajectories. */
   static async open(teacher: Teacher, cache: LatentCache, scheduler: SchedulerConfig, order: VisitOrder, { batch, lanes }: { readonly batch: number; readonly lanes: number }, backend: Backend): Promise<TrajectoryMaker> {
-    const { scope, config } = teacher.unet;
+    const { config } = teacher.unet;
     const sample = input("sample", [batch, ...cache.shape]);
     const sinusoid = input("sinusoid", [batch, config.down[0]!.channels]);
-    const predict = (name: string): ReturnType<typeof unet> => unet(scope, config, { sample, sinusoid, context: input(name, [batch, ...teacher.contextShape]) });
-    const unconditional = predict("empty_context");
-    const noise = add(unconditional, mul(input("guidance", [batch, 1, 1, 1]), sub(predict("context"), unconditional)));
+    const context = (name: string): Tensor => input(name, [batch, ...teacher.contextShape]);
+    const noise = guidedNoise(teacher, sample, sinusoid, { context: context("context"), emptyContext: context("empty_context") }, input("guidance", [batch, 1, 1, 1]));
     const step = program({ noise });
     return new TrajectoryMaker(teacher, cache, scheduler, order, batch, await Promise.all(Array.from({ length: lanes }, () => backend.compile(step))));
   }
@@ -98,7 +99,7 @@ export class TrajectoryMaker {
             if (!walker) continue;
             const { index, position, x } = walker;
             points[index]!.push({ owner: index, position, x: x.slice() });
-            const isAtEnd = this.#advance(plan, walker, noise.subarray(row * each, (row + 1) * each));
+            const isAtEnd = this.#advance(walker, noise.subarray(row * each, (row + 1) * each));
             if (!isAtEnd) continue;
             ends.set(x, index * each);
             onDone(++done);
@@ -118,7 +119,7 @@ export class TrajectoryMaker {
   }
 
   #timestep(position: number): number {
-    return Math.floor(this.#scheduler.trainTimesteps / this.#scheduler.originalInferenceSteps) * (position + 1) - 1;
+    return gridTimestep(this.#scheduler, position);
   }
 
   #start({ seed, round }: TrajectoryPlan, index: number, picture: number): Walker {
@@ -127,18 +128,18 @@ export class TrajectoryMaker {
     const each = channels * side * side;
     const [kind, place] = uniform({ seed, stream: "trajectory-start", indices: [round, index] }, 2);
     const x = Float32Array.from(normal({ seed, stream: "trajectory-noise", indices: [round, index] }, each));
-    if (kind! < FROM_NOISE) return { index, x, position: last, step: 0 };
+    const jumps = Array.from(uniform({ seed, stream: "trajectory-jumps", indices: [round, index] }, MAX_JUMPS), (draw) => JUMPS[Math.floor(draw * JUMPS.length)]!);
+    if (kind! < FROM_NOISE) return { index, x, jumps, position: last, step: 0 };
     const position = Math.floor(place! * (last + 1));
     const { a, sigma } = signalAndNoise(this.#scheduler, this.#timestep(position));
     for (let i = 0; i < each; i++) x[i] = a * this.#cache.data[picture * each + i]! + sigma * x[i]!;
-    return { index, x, position, step: 0 };
+    return { index, x, jumps, position, step: 0 };
   }
 
   /** One solver step in place. Returns true when the walker has arrived at the clean latent. */
-  #advance({ seed, round }: TrajectoryPlan, walker: Walker, noise: Float32Array): boolean {
-    const { x, index, position, step } = walker;
-    const jumps = uniform({ seed, stream: "trajectory-jumps", indices: [round, index] }, MAX_JUMPS);
-    const reached = position - JUMPS[Math.floor(jumps[step]! * JUMPS.length)]!;
+  #advance(walker: Walker, noise: Float32Array): boolean {
+    const { x, jumps, position, step } = walker;
+    const reached = position - jumps[step]!;
     const { a, sigma } = signalAndNoise(this.#scheduler, this.#timestep(position));
     const original = predictedOriginal(this.#scheduler.predictionType, a, sigma);
     const then = reached < 0 ? { a: 1, sigma: 0 } : signalAndNoise(this.#scheduler, this.#timestep(reached));
@@ -158,15 +159,10 @@ export class TrajectoryMaker {
     const walkers = rows.map((row) => row ?? any);
     const sample = new Float32Array(walkers.length * any.x.length);
     walkers.forEach(({ x }, row) => sample.set(x, row * x.length));
-    const contexts = await this.#teacher.contexts([...walkers.map(({ index }) => captions[index]!), ""]);
-    const size = this.#teacher.contextShape[0] * this.#teacher.contextShape[1];
-    const empty = new Float32Array(walkers.length * size);
-    for (let row = 0; row < walkers.length; row++) empty.set(contexts.subarray(walkers.length * size), row * size);
     const { noise } = await executable.run({
       sample,
       sinusoid: sinusoids(walkers.map(({ position }) => this.#timestep(position)), config.down[0]!.channels),
-      context: contexts.slice(0, walkers.length * size),
-      empty_context: empty,
+      ...(await guidedContexts(this.#teacher, walkers.map(({ index }) => captions[index]!))),
       guidance: Float32Array.from(walkers, ({ index }) => guidance[index]!),
     });
     return noise!.data as Float32Array;

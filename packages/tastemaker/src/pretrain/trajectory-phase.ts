@@ -3,7 +3,7 @@ import { input, mean, square, stopGradient, sub, sum, type Tensor } from "@taste
 import { Progress } from "../cli/progress.ts";
 import { VisitOrder } from "../data/captioned-images.ts";
 import { threadBackend } from "../platform/runtime.ts";
-import { consistencyFactors, consistencyOf, type DistillObjective, pseudoHuber } from "./distill-objective.ts";
+import { consistencyFactors, consistencyOf, type DistillObjective, gridTimestep, pseudoHuber } from "./distill-objective.ts";
 import { sinusoids } from "./sinusoids.ts";
 import type { Phase } from "./stage.ts";
 import { type Trajectories, TrajectoryMaker } from "./teacher-trajectories.ts";
@@ -59,7 +59,6 @@ export function trajectoryPhase({ settings, teacher, cache, scheduler, config, k
     rounds.delete(round - 2);
     return found;
   };
-  const spacing = Math.floor(scheduler.trainTimesteps / scheduler.originalInferenceSteps);
   return {
     until: 1,
     batch,
@@ -71,7 +70,7 @@ export function trajectoryPhase({ settings, teacher, cache, scheduler, config, k
       const [sample, end] = [new Float32Array(batch * each), new Float32Array(batch * each)];
       const [ownSample, ownOutput, weight] = [new Float32Array(batch), new Float32Array(batch), new Float32Array(batch)];
       const cond = new Float32Array(batch * settings.condWidth);
-      const timesteps = points.map((point) => spacing * (drawn.positions[point]! + 1) - 1);
+      const timesteps = points.map((point) => gridTimestep(scheduler, drawn.positions[point]!));
       points.forEach((point, row) => {
         const owner = drawn.owners[point]!;
         sample.set(drawn.samples.subarray(point * each, (point + 1) * each), row * each);

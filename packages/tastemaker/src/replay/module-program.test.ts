@@ -1,20 +1,12 @@
 import { collectParameters, parseAutoencoderConfig, parseUNetConfig } from "@tastemaker/diffusion";
 import { input } from "@tastemaker/tensor";
 import { describe, expect, it } from "vitest";
+import { tinyUNetJson } from "../testing/constant-model.ts";
 import { type ComponentConfig, type ModuleFields, moduleOutputs } from "./module-program.ts";
 
 const unet: ComponentConfig = {
   component: "unet",
-  unet: parseUNetConfig({
-    block_out_channels: [4, 8],
-    down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
-    up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
-    layers_per_block: 1,
-    attention_head_dim: 2,
-    cross_attention_dim: 6,
-    norm_num_groups: 2,
-    transformer_layers_per_block: [2, 3],
-  }),
+  unet: parseUNetConfig({ ...tinyUNetJson, transformer_layers_per_block: [2, 3] }),
 };
 const vae: ComponentConfig = { component: "vae", vae: parseAutoencoderConfig({ block_out_channels: [4, 8, 12], layers_per_block: 1, norm_num_groups: 2, down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"], up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"] }) };
 

@@ -1,5 +1,6 @@
 import {
   type AutoencoderConfig,
+  type ConfigJson,
   type Scope,
   type UNetConfig,
   autoencoderParameters,
@@ -24,20 +25,22 @@ function frozen(values: ReadonlyMap<string, Float32Array>): Scope {
   return scopeOf((key, shape) => constant(values.get(key)!, shape));
 }
 
+/** The smallest U-Net with and without attention on its two levels; takes no guidance embedding. */
+export const tinyUNetJson: ConfigJson = {
+  block_out_channels: [4, 8],
+  down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
+  up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
+  layers_per_block: 1,
+  attention_head_dim: 2,
+  cross_attention_dim: 6,
+  norm_num_groups: 2,
+  in_channels: 4,
+  out_channels: 4,
+};
+
 /** Random weights that depend on `seed`. */
 export function constantModel(seed: number): ConstantModel {
-  const unet: UNetConfig = parseUNetConfig({
-    block_out_channels: [4, 8],
-    down_block_types: ["CrossAttnDownBlock2D", "DownBlock2D"],
-    up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D"],
-    layers_per_block: 1,
-    attention_head_dim: 2,
-    cross_attention_dim: 6,
-    norm_num_groups: 2,
-    time_cond_proj_dim: 8,
-    in_channels: 4,
-    out_channels: 4,
-  });
+  const unet: UNetConfig = parseUNetConfig({ ...tinyUNetJson, time_cond_proj_dim: 8 });
   const vae: AutoencoderConfig = parseAutoencoderConfig({
     block_out_channels: [4, 4],
     down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
