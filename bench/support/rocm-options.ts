@@ -24,7 +24,7 @@ export async function rocmOptions({ model: path, clip, steps, batch, checkpointi
       unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
       vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
     },
-    rewards: [reward.term(1, batch)],
+    rewards: [reward.gradient!.term(1, batch)],
     settings: {
       schedule: lcmSteps(parts.scheduler, steps, "linspace"),
       lora: { targets: loraTargets(unet), rank, alpha: 2 * rank },

@@ -1,4 +1,6 @@
+export * from "./images/picture.ts";
 export * from "./images/pillow-resize.ts";
+export * from "./images/preprocessing.ts";
 export * from "./images/resize-matrix.ts";
 export * from "./models/autoencoder.ts";
 export * from "./models/clip.ts";

@@ -74,16 +74,20 @@ function halfEven(surplus: number): number {
   return surplus % 2 === 0 ? half : half + (half % 2);
 }
 
+/** Where an odd surplus is cut: `floor` as transformers, `half-even` as torchvision, OpenAI and BLIP. */
 export type CropRule = "floor" | "half-even";
+
+/** First of the `size` middle ones of `length` pixels. */
+export function centerCropStart(length: number, size: number, crop: CropRule): number {
+  return crop === "floor" ? Math.floor((length - size) / 2) : halfEven(length - size);
+}
 
 /**
  * The two matrices that take a picture to `size × size`: antialiased cubic resize of its shorter side (also when that enlarges), then centre crop.
- *
- * @param crop Where an odd surplus is cut: `floor` as transformers (default), `half-even` as torchvision, OpenAI and BLIP.
  */
 export function shorterSideMatrices(height: number, width: number, size: number, crop: CropRule = "floor"): { rows: Matrix; columns: Matrix } {
   const [tall, wide] = shorterSideSize(height, width, size);
-  const start = (length: number): number => (crop === "floor" ? Math.floor((length - size) / 2) : halfEven(length - size));
+  const start = (length: number): number => centerCropStart(length, size, crop);
   return {
     rows: matrixRows(antialiasedCubicMatrix(height, tall), start(tall), size),
     columns: matrixRows(antialiasedCubicMatrix(width, wide), start(wide), size),

@@ -1,5 +1,6 @@
-import { type Tensor, constant, div, exp, input, mul, sqrt, square, sub, sum } from "@tastemaker/tensor";
+import { type Tensor, div, exp, input, mul, sqrt, square, sum } from "@tastemaker/tensor";
 
+import { normalizePixels } from "../images/preprocessing.ts";
 import { resizedShorterSide } from "../images/resize-matrix.ts";
 import { type ClipTextConfig, clipText, parseClipTextConfig } from "./clip-text.ts";
 import { type ClipVisionConfig, clipVision, parseClipVisionConfig } from "./clip-vision.ts";
@@ -16,11 +17,6 @@ export interface ClipConfig {
   readonly logitScaleInit: number;
 }
 
-/** OpenAI's pixel statistics, used by every CLIP reward model. */
-export const CLIP_MEAN: readonly number[] = [0.48145466, 0.4578275, 0.40821073];
-/** See `CLIP_MEAN`. */
-export const CLIP_STD: readonly number[] = [0.26862954, 0.26130258, 0.27577711];
-
 /**
  * Reads a `CLIPModel`'s `config.json`. The `*_config_dict` entries of old files win over `*_config`, as in transformers.
  *
@@ -34,11 +30,6 @@ export function parseClipConfig(json: ConfigJson): ClipConfig {
     projection: read.count("projection_dim", 512),
     logitScaleInit: read.number("logit_scale_init_value", 2.6592),
   };
-}
-
-/** `[B, 3, H, W]` in [0, 1] to CLIP's pixel values (x − mean)/std. */
-export function normalizePixels(image: Tensor): Tensor {
-  return div(sub(image, constant(CLIP_MEAN, [1, 3, 1, 1])), constant(CLIP_STD, [1, 3, 1, 1]));
 }
 
 /** Pixel values to the common space `[B, projection]`, before normalisation. */

@@ -1,4 +1,5 @@
 import { dirname, extname, join } from "node:path";
+import { pictureOf } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { GenerateOptions } from "../cli/commands/generate.ts";
@@ -62,7 +63,7 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
         const bad = picture.findIndex((value) => !Number.isFinite(value));
         if (bad >= 0) throw new UsageError("not-finite", `generate: expected finite numbers, got ${picture[bad]} in the picture of "${part[offset]}"`, "lower --adapter-scale, or use another model");
         await ensureFolder(dirname(file));
-        await writeFileAtomic(file, await encodePng(picture, model.imageSize));
+        await writeFileAtomic(file, await encodePng(pictureOf(picture, model.imageSize, model.imageSize)));
         written.push({ prompt: part[offset]!, file });
       }
       if (prompts.length > 1) progress.update(written.length);

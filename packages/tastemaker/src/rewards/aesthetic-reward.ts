@@ -1,9 +1,10 @@
 import { join } from "node:path";
-import { asJsonObject, clipImageEmbedding, linear, loadCheckpoint, normalizePixels, parseJson, resizedShorterSide, scopeOf } from "@tastemaker/diffusion";
-import { div, gelu, maximum, reshape, sqrt, square, sum, type Tensor, UsageError, weight } from "@tastemaker/tensor";
+import { asJsonObject, clipImageEmbedding, linear, loadCheckpoint, parseJson, scopeOf, shorterSideCrop } from "@tastemaker/diffusion";
+import { type Backend, div, gelu, maximum, reshape, sqrt, square, sum, type Tensor, UsageError, weight } from "@tastemaker/tensor";
 import { z } from "zod";
 import { openNodeFolder } from "../platform/node-files.ts";
 import { clipScope, openClipFiles } from "./clip-model.ts";
+import { modelReward } from "./model-reward.ts";
 import type { Reward } from "./reward.ts";
 
 /** `config.json` of a head. */
@@ -27,7 +28,7 @@ const activations = {
  * The folder holds `config.json` {clip, layers, activation} and `model.safetensors`.
  * @throws UsageError `head-config` and whatever the files give reason to
  */
-export async function openAestheticReward(path: string): Promise<Reward> {
+export async function openAestheticReward(path: string, backend: Backend): Promise<Reward> {
   const folder = await openNodeFolder(path);
   const where = `${folder.path}/config.json`;
   const parsed = headSchema.safeParse(asJsonObject(parseJson(await folder.readText("config.json"), where), where));
@@ -36,7 +37,8 @@ export async function openAestheticReward(path: string): Promise<Reward> {
   if (layers.at(-1) !== 1) throw new UsageError("head-config", `aesthetic head: expected 1 as the last layer's width, got ${layers.at(-1)} (at ${where})`);
   const files = await openClipFiles(join(folder.path, clip), false);
   const { config } = files;
-  const weights = await loadCheckpoint([await folder.open("model.safetensors")]);
+  const file = await folder.open("model.safetensors");
+  const weights = await loadCheckpoint([file]);
   const head = (embedding: Tensor): Tensor => {
     const scope = scopeOf((key, shape) => weight(weights.take(key, shape)));
     let x = div(embedding, sqrt(sum(square(embedding), 1, true)));
@@ -46,21 +48,23 @@ export async function openAestheticReward(path: string): Promise<Reward> {
     }
     return reshape(x, [x.shape[0]!]);
   };
-  return {
-    name: "aesthetic",
-    unit,
-    typicalRange,
-    source,
-    needsText: false,
-    describe: "How pleasing a picture is, whatever it shows, as learnt from comparisons.",
-    path: folder.path,
-    term: (factor, _batchSize) => ({
+  return modelReward(
+    {
       name: "aesthetic",
-      weight: factor,
-      inputs: {},
-      score: (image) => head(clipImageEmbedding(clipScope(files), config, normalizePixels(resizedShorterSide(image, config.vision.imageSize)))),
-    }),
-    inputsFor: () => Promise.resolve({}),
-    dispose: () => Promise.resolve(),
-  };
+      unit,
+      typicalRange,
+      source,
+      needsText: false,
+      describe: "How pleasing a picture is, whatever it shows, as learnt from comparisons.",
+      files: [file.name, ...files.files],
+    },
+    {
+      preprocessing: shorterSideCrop(config.vision.imageSize, "floor"),
+      textInputs: () => ({}),
+      textsOf: () => Promise.resolve({}),
+      score: (pixelValues) => head(clipImageEmbedding(clipScope(files), config, pixelValues)),
+      dispose: () => Promise.resolve(),
+    },
+    backend,
+  );
 }

@@ -8,6 +8,8 @@ export interface ClipFiles {
   readonly config: ClipConfig;
   readonly weights: Checkpoint;
   readonly tokenizer: ClipTokenizer | undefined;
+  /** Absolute paths of the weight files. */
+  readonly files: readonly string[];
 }
 
 /**
@@ -17,8 +19,9 @@ export interface ClipFiles {
 export async function openClipFiles(path: string, needsText: boolean): Promise<ClipFiles> {
   const folder = await openNodeFolder(path);
   const config = parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
-  const weights = (await loadCheckpoint(await openWeightFiles(folder, "", "model"))).renamed((key) => (key.endsWith(".position_ids") ? undefined : key));
-  return { path: folder.path, config, weights, tokenizer: needsText ? await openClipTokenizer(folder) : undefined };
+  const files = await openWeightFiles(folder, "", "model");
+  const weights = (await loadCheckpoint(files)).renamed((key) => (key.endsWith(".position_ids") ? undefined : key));
+  return { path: folder.path, config, weights, tokenizer: needsText ? await openClipTokenizer(folder) : undefined, files: files.map(({ name }) => name) };
 }
 
 /** Frozen weights of the CLIP, each asked for once. */

@@ -1,6 +1,7 @@
-import { clipImageEmbedding, clipLogitScale, cosine, normalizePixels, resizedShorterSide } from "@tastemaker/diffusion";
+import { clipImageEmbedding, clipLogitScale, cosine, shorterSideCrop } from "@tastemaker/diffusion";
 import { type Backend, mul } from "@tastemaker/tensor";
 import { clipScope, openClipFiles, TextEmbeddings } from "./clip-model.ts";
+import { modelReward } from "./model-reward.ts";
 import type { Reward } from "./reward.ts";
 
 /** What distinguishes the two scores of a CLIP. */
@@ -27,23 +28,20 @@ export async function openClipReward(name: keyof typeof kinds, path: string, bac
   const files = await openClipFiles(path, true);
   const texts = new TextEmbeddings(files, backend);
   const { config } = files;
-  return {
-    name,
-    ...kinds[name],
-    needsText: true,
-    path: files.path,
-    term: (weight, batchSize) => ({
-      name,
-      weight,
-      inputs: { text_embeds: { shape: [batchSize, config.projection] } },
-      score: (image, inputs) => {
+  const about = { name, ...kinds[name], needsText: true, files: files.files };
+  return modelReward(
+    about,
+    {
+      preprocessing: shorterSideCrop(config.vision.imageSize, "floor"),
+      textInputs: (batchSize) => ({ text_embeds: { shape: [batchSize, config.projection] } }),
+      textsOf: async (prompts) => ({ text_embeds: await texts.batch(prompts) }),
+      score: (pixelValues, inputs) => {
         const scope = clipScope(files);
-        const pixels = normalizePixels(resizedShorterSide(image, config.vision.imageSize));
-        const cos = cosine(clipImageEmbedding(scope, config, pixels), inputs["text_embeds"]!);
+        const cos = cosine(clipImageEmbedding(scope, config, pixelValues), inputs["text_embeds"]!);
         return name === "clip-score" ? cos : mul(clipLogitScale(scope, config), cos);
       },
-    }),
-    inputsFor: async (prompts) => ({ text_embeds: await texts.batch(prompts) }),
-    dispose: () => texts.dispose(),
-  };
+      dispose: () => texts.dispose(),
+    },
+    backend,
+  );
 }

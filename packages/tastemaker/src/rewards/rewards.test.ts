@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { mkdir, writeFile } from "node:fs/promises";
-import { encodeSafetensors } from "@tastemaker/diffusion";
+import { encodeSafetensors, type Picture, pictureOf } from "@tastemaker/diffusion";
 import { gradients, input, program, sum } from "@tastemaker/tensor";
 import { describe, expect, it } from "vitest";
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
@@ -9,7 +9,6 @@ import { readCase, readCaseTensors } from "../replay/case-file.ts";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { writeTinyWorld } from "../testing/tiny-world.ts";
 import { openReward } from "./open-reward.ts";
-import { rewardMetric } from "./reward-metric.ts";
 
 const golden = sharedPath("golden", "diffusion");
 const backend = nodeBackend({ threads: 1 });
@@ -20,36 +19,41 @@ describe("rewards", () => {
     const { prompts } = (await readCase(folder)).fields as { prompts: string[] };
     const expected = await readCaseTensors(join(folder, "expected.safetensors"));
     const { data, shape } = expected.get("image")!;
-    const size = data.length / shape[0]!;
-    const images = prompts.map((_, row) => Float32Array.from(data.subarray(row * size, (row + 1) * size)));
-    const reward = await openReward({ name: "pick-score", path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
-    const metric = rewardMetric(reward, shape[2]!, backend);
-    const scores = await metric.score(images, prompts);
-    for (const [row, value] of expected.get("reward")!.data.entries()) expect(scores[row]).toBeCloseTo(value, 3);
-
-    const cosines = await openReward({ name: "clip-score", path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
-    const cosine = rewardMetric(cosines, shape[2]!, backend);
-    // The reference's logit scale is ln 20.
-    for (const [row, value] of (await cosine.score(images, prompts)).entries()) expect(20 * value).toBeCloseTo(scores[row]!, 3);
-    for (const each of [metric, cosine, reward, cosines]) await each.dispose();
+    const scoresOf = async (name: string): Promise<ArrayLike<number>> => {
+      const reward = await openReward({ name, path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
+      const term = reward.gradient!.term(1, prompts.length);
+      const texts = Object.fromEntries(Object.entries(term.inputs).map(([key, { shape: wanted, dtype }]) => [key, input(key, wanted, dtype)]));
+      const executable = await backend.compile(program({ score: term.score(input("image", shape), texts) }));
+      const { score } = await executable.run({ ...(await reward.gradient!.inputsFor(prompts)), image: data });
+      await executable.dispose();
+      await reward.dispose();
+      return score!.data;
+    };
+    const scores = await scoresOf("pick-score");
+    const cosines = await scoresOf("clip-score");
+    for (const [row, value] of expected.get("reward")!.data.entries()) {
+      expect(scores[row]).toBeCloseTo(value, 3);
+      // The reference's logit scale is ln 20.
+      expect(20 * cosines[row]!).toBeCloseTo(value, 3);
+    }
   });
 
   it("the aesthetic head scores pictures alone, whatever the prompt, and has a gradient", () =>
     withTemporaryFolder(async (folder) => {
       const world = await writeTinyWorld(folder, 3);
       const reward = await openReward({ name: "aesthetic", path: world.taste }, backend);
-      const metric = rewardMetric(reward, 8, backend);
-      const picture = (phase: number): Float32Array => Float32Array.from({ length: 3 * 64 }, (_, i) => 0.5 + 0.5 * Math.sin(i * 0.37 + phase));
-      const scores = await metric.score([picture(0), picture(1), picture(0)], ["a cat", "a cat", "a red dog"]);
+      const values = (phase: number): Float32Array => Float32Array.from({ length: 3 * 64 }, (_, i) => 0.5 + 0.5 * Math.sin(i * 0.37 + phase));
+      const picture = (phase: number): Picture => pictureOf(values(phase), 8, 8);
+      const scores = await reward.score([picture(0), picture(1), picture(0)], ["a cat", "a cat", "a red dog"]);
       expect(scores[2]).toBe(scores[0]);
       expect(scores[1]).not.toBe(scores[0]);
       const image = input("image", [1, 3, 8, 8]);
-      const slope = gradients(sum(reward.term(1, 1).score(image, {})), [image])[0]!;
+      const slope = gradients(sum(reward.gradient!.term(1, 1).score(image, {})), [image])[0]!;
       const executable = await backend.compile(program({ slope }));
-      const { slope: values } = await executable.run({ image: picture(0) });
-      expect(values!.data.some((value) => value !== 0)).toBe(true);
+      const { slope: numbers } = await executable.run({ image: values(0) });
+      expect(numbers!.data.some((value) => value !== 0)).toBe(true);
       await executable.dispose();
-      await metric.dispose();
+      await reward.dispose();
     }));
 
   it("refuse heads that cannot be a score", () =>

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { planarOf } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import { worldPart } from "../models/emoji-world.ts";
 import { type JudgeNetwork, matchProbability, openJudge } from "../worlds/emoji/judge-network.ts";
@@ -19,9 +20,9 @@ function judgeMetric(judge: JudgeNetwork): Metric {
   return {
     name: "judge",
     unit: "probability that the picture shows what the prompt says, by a network that no training uses",
-    score: async (images, prompts) => {
+    score: async (pictures, prompts) => {
       const scenes = prompts.map(parseCaption);
-      const verdicts = await judge.look(images, scenes);
+      const verdicts = await judge.look(pictures.map(planarOf), scenes);
       return verdicts.map((verdict, row) => matchProbability(verdict, scenes[row]!));
     },
     dispose: () => judge.dispose(),

@@ -1,3 +1,4 @@
+import { pictureOf } from "@tastemaker/diffusion";
 import { type Backend, UsageError } from "@tastemaker/tensor";
 import { contactSheet, encodePng } from "../images/contact-sheet.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
@@ -75,8 +76,8 @@ export class Evaluator {
     const images: { prompt: string; base: string; tuned: string }[] = [];
     for (const [index, prompt] of prompts.slice(0, shown).entries()) {
       const names = { base: `samples/base/${pad(index)}.png`, tuned: `samples/tuned/${pad(index)}.png` };
-      await run.writeFile(names.base, await encodePng(base.images[index]!, model.imageSize));
-      await run.writeFile(names.tuned, await encodePng(tuned.images[index]!, model.imageSize));
+      await run.writeFile(names.base, await encodePng(pictureOf(base.images[index]!, model.imageSize, model.imageSize)));
+      await run.writeFile(names.tuned, await encodePng(pictureOf(tuned.images[index]!, model.imageSize, model.imageSize)));
       images.push({ prompt, ...names });
     }
     const record: EvaluationRecord = { format: 1, prompts, promptsSha256, seed, metrics, images };
@@ -109,9 +110,10 @@ export class Evaluator {
       requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream: "evaluation", index }, model.latentShape, settings.steps) });
     }
     const images = await this.#sampler.sample(requests, { parameters: adapter, strength });
+    const pictures = images.map((image) => pictureOf(image, model.imageSize, model.imageSize));
     const scores: Record<string, number[]> = {};
     for (const metric of metrics) {
-      const values = await metric.score(images, prompts);
+      const values = await metric.score(pictures, prompts);
       const bad = values.findIndex((value) => !Number.isFinite(value));
       if (bad >= 0) throw new UsageError("not-finite", `evaluation: expected finite numbers, got ${values[bad]} (at metric ${metric.name}, prompt "${prompts[bad]}")`, "the model or the adapter has diverged; lower the learning rate");
       scores[metric.name] = values;

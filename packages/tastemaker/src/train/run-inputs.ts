@@ -6,8 +6,6 @@ import type { OpenedModel } from "../models/open-model.ts";
 import type { Reward } from "../rewards/reward.ts";
 import { hashFile } from "../storage/file-hash.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 
 type Inputs = RunRecord["inputs"];
 type Mutable = Record<string, Inputs[string]>;
@@ -39,9 +37,8 @@ export async function hashInputs(model: OpenedModel, rewards: readonly Reward[],
     const files = [...new Set(weights.keys().map((key) => weights.entry(key).file.name))];
     for (const [index, file] of files.entries()) await hashWeights(files.length === 1 ? role : `${role} ${index + 1}`, file, inputs);
   }
-  for (const { name, path } of rewards) {
-    const file = join(path, "model.safetensors");
-    if (existsSync(file)) await hashWeights(`reward ${name}`, file, inputs);
+  for (const { name, files } of rewards) {
+    for (const [index, file] of files.entries()) await hashWeights(index === 0 ? `reward ${name}` : `reward ${name} ${index + 1}`, file, inputs);
   }
   for (const [role, { source, sha256 }] of Object.entries(lists)) inputs[role] = { path: source, sha256 };
   return inputs;

@@ -4,7 +4,7 @@ import type { AdapterLayout } from "../models/adapter.ts";
 import { stackNoise } from "../models/image-sampler.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import type { MetricsLine } from "../report/report-data.ts";
-import type { Reward } from "../rewards/reward.ts";
+import type { DifferentiableScore, Reward } from "../rewards/reward.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
 import { type ParameterSet, updateAdamW, updateAverage } from "./adamw.ts";
@@ -15,11 +15,18 @@ import { type Evaluator, heldOutPoints } from "./evaluation.ts";
 import type { RocmStep, RocmStepResult } from "./rocm-step.ts";
 import { resultOf, saveState, type TrainState } from "./train-state.ts";
 
+/** A reward that is trained on, and its weight in the sum. */
+export interface TrainedReward {
+  readonly reward: Reward;
+  readonly gradient: DifferentiableScore;
+  readonly weight: number;
+}
+
 /** What the loop works with; nothing here changes while it runs. */
 export interface TrainParts {
   readonly config: TrainConfig;
   readonly step: RocmStep;
-  readonly rewards: readonly { readonly reward: Reward; readonly weight: number }[];
+  readonly rewards: readonly TrainedReward[];
   readonly prompts: readonly string[];
   readonly contexts: TextContexts;
   /** Guidance embedding `[B, K]`, where the model takes one. */
@@ -47,7 +54,7 @@ async function runBatch(parts: TrainParts, samples: readonly Sample[], adapter: 
   const { config, step, rewards, contexts, cond, latentShape } = parts;
   const prompts = samples.map(({ prompt }) => prompt);
   const rewardInputs: Record<string, Readonly<Record<string, HostData>>> = {};
-  for (const { reward } of rewards) rewardInputs[reward.name] = await reward.inputsFor(prompts);
+  for (const { reward, gradient } of rewards) rewardInputs[reward.name] = await gradient.inputsFor(prompts);
   const options = { seed: config.seed, latentShape, steps: config.steps };
   return step.run({
     adapter,

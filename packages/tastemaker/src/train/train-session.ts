@@ -10,15 +10,14 @@ import { TextContexts } from "../models/text-contexts.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { openOtherRewards, openReward } from "../rewards/open-reward.ts";
-import type { Reward } from "../rewards/reward.ts";
-import { rewardMetric } from "../rewards/reward-metric.ts";
+import { type Metric, requireGradient } from "../rewards/reward.ts";
 import { openWorldMetrics } from "../rewards/world-metrics.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
 import { typicalDivergence } from "./beta-controller.ts";
 import { compileRocmStep } from "./rocm-step.ts";
 import { Evaluator } from "./evaluation.ts";
 import { hashInputs } from "./run-inputs.ts";
-import type { TrainParts } from "./train-loop.ts";
+import type { TrainedReward, TrainParts } from "./train-loop.ts";
 
 /** Everything a training run reads, opened and checked; the training step itself is compiled by `compile`. */
 export interface TrainSession {
@@ -48,14 +47,15 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
   };
 }
 
-/** Opens the rewards of a configuration. @throws UsageError `reward-twice` */
-async function openRewards(config: TrainConfig, backend: Backend): Promise<{ reward: Reward; weight: number }[]> {
-  const opened: { reward: Reward; weight: number }[] = [];
+/** Opens the rewards of a configuration. @throws UsageError `reward-twice`, `reward-not-differentiable` */
+async function openRewards(config: TrainConfig, backend: Backend): Promise<TrainedReward[]> {
+  const opened: TrainedReward[] = [];
   for (const setting of config.rewards) {
     if (opened.some(({ reward }) => reward.name === setting.name)) {
       throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
     }
-    opened.push({ reward: await openReward(setting, backend), weight: setting.weight });
+    const reward = await openReward(setting, backend);
+    opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight });
   }
   return opened;
 }
@@ -76,7 +76,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   const others = await openOtherRewards(config.model, config.rewards.map(({ name }) => name), backend);
   const contexts = new TextContexts(model, backend, warn);
   const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
-  const metrics = [...rewards.map(({ reward }) => reward), ...others].map((reward) => rewardMetric(reward, model.imageSize, backend));
+  const metrics: Metric[] = [...rewards.map(({ reward }) => reward), ...others];
   if (config.model === worldName) metrics.push(...(await openWorldMetrics(heldOut.prompts, backend)));
   const evaluator = new Evaluator({
     model,
@@ -113,7 +113,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
           unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
           vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
         },
-        rewards: rewards.map(({ reward, weight: factor }) => reward.term(factor, batchSize)),
+        rewards: rewards.map(({ gradient, weight: factor }) => gradient.term(factor, batchSize)),
         settings: {
           schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
           lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
@@ -138,8 +138,6 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
       await releaseStep();
       await evaluator.dispose();
       await contexts.dispose();
-      for (const { reward } of rewards) await reward.dispose();
-      for (const reward of others) await reward.dispose();
     },
   };
 }
