@@ -2,7 +2,7 @@ import { UsageError } from "@tastemaker/tensor";
 import { decodeUtf8, type RandomAccessFile } from "./random-access-file.ts";
 import { SAFETENSORS_DTYPE_BITS, type SafetensorsDType } from "./safetensors.ts";
 import { PickleCallable, type PickleValue, unpickle, type UnpickleRules } from "./unpickle.ts";
-import { readZipDirectory } from "./zip-archive.ts";
+import { readZipDirectory, type ZipRecord } from "./zip-archive.ts";
 
 /** A tensor of a PyTorch file: where its storage lies and how it looks into it. Shape and strides count elements. */
 export class TorchTensor {
@@ -216,19 +216,24 @@ async function readZipLayout(file: RandomAccessFile): Promise<TorchFile> {
   if (prefix === undefined || roots.length > 1) {
     throw torchError(`expected one data.pkl in the archive, got ${roots.length}`, file.name, prefix === undefined ? "this archive is not a PyTorch checkpoint" : undefined);
   }
-  const textOf = async (name: string): Promise<string | undefined> => {
+  const find = (name: string): ZipRecord | undefined => {
     const record = records.get(prefix + name);
+    if (record?.isStored === false) throw torchError(`expected the record ${name.slice(0, 80)} as it is, got it compressed`, file.name, "unpack the archive and pack it again without compression, or save the model again");
+    return record;
+  };
+  const textOf = async (name: string): Promise<string | undefined> => {
+    const record = find(name);
     return record && record.sizeBytes < 100 ? decodeUtf8(await file.read(record.offset, record.sizeBytes), file.name) : undefined;
   };
   const order = (await textOf("byteorder"))?.trim() ?? "little";
   if (order !== "little") throw torchError(`expected little-endian numbers, got ${order.slice(0, 20)}`, file.name, "save it again on a little-endian machine");
   const isTorchScript = records.has(`${prefix}constants.pkl`) || [...records.keys()].some((name) => name.startsWith(`${prefix}code/`));
-  const pickle = records.get(`${prefix}data.pkl`)!;
+  const pickle = find("data.pkl")!;
   if (pickle.sizeBytes > largestPickleBytes) throw torchError(`expected a pickle of at most ${largestPickleBytes} bytes, got ${pickle.sizeBytes}`, file.name);
   const rules = rulesOf(
     file.name,
     ({ dtype }, key, count) => {
-      const record = records.get(`${prefix}data/${key}`);
+      const record = find(`data/${key}`);
       if (record === undefined) throw torchError(`expected a record data/${key.slice(0, 80)}, got none`, file.name);
       // Untyped storages count bytes.
       const size = dtype === undefined ? 1 : SAFETENSORS_DTYPE_BITS[dtype] / 8;

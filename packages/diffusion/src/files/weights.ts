@@ -112,6 +112,30 @@ export class Checkpoint {
     return new Checkpoint(entries, this.where);
   }
 
+  /**
+   * The same tensors, some cut along their first axis into equal parts under keys of their own, in order; nothing is copied, and use is tracked anew.
+   * Throws `UsageError` when a tensor cannot be cut so, or two keys become one.
+   */
+  cut(partsOf: (key: string) => readonly string[] | undefined): Checkpoint {
+    const entries = new Map<string, CheckpointEntry>();
+    for (const [key, entry] of this.#entries) {
+      const parts = partsOf(key);
+      if (parts === undefined) {
+        addEntry(entries, key, entry);
+        continue;
+      }
+      const [rows = 0, ...rest] = entry.shape;
+      if (rows === 0 || rows % parts.length !== 0 || entry.strides !== undefined) {
+        throw new UsageError("weight-shape", `weight ${key}: expected ${parts.length} equal parts of contiguous rows, got shape ${show(entry.shape)} (at ${entry.file.name})`, "the file belongs to another kind of model");
+      }
+      const sizeBytes = entry.sizeBytes / parts.length;
+      for (const [index, part] of parts.entries()) {
+        addEntry(entries, part, { ...entry, shape: [rows / parts.length, ...rest], offset: entry.offset + index * sizeBytes, sizeBytes, storedKey: `part ${index + 1} of ${entry.storedKey}` });
+      }
+    }
+    return new Checkpoint(entries, this.where);
+  }
+
   #missing(key: string, shape: readonly number[] | undefined): UsageError {
     const nearest = nearestName(key, this.keys());
     const wanted = shape === undefined ? "a tensor" : `a tensor of shape ${show(shape)}`;

@@ -1,11 +1,14 @@
 import { UsageError } from "@tastemaker/tensor";
 import type { RandomAccessFile } from "./random-access-file.ts";
 
-/** Where a stored (not compressed) record of an archive lies in its file. */
+/** Where a record of an archive lies in its file. */
 export interface ZipRecord {
   /** Byte position from the beginning of the file. */
   readonly offset: number;
+  /** Bytes in the file. */
   readonly sizeBytes: number;
+  /** Whether the bytes are the content itself; TorchScript's source texts, which nobody here reads, are compressed. */
+  readonly isStored: boolean;
 }
 
 const endSize = 22;
@@ -60,7 +63,7 @@ function wideFields(extra: DataView, shorts: readonly number[]): number[] {
 }
 
 /**
- * The records of a ZIP archive by name, for reading in place. Compressed, encrypted, repeated and overlong records are refused, and every record's own header has to agree
+ * The records of a ZIP archive by name, for reading in place those that are stored. Encrypted, repeated and overlong records are refused, and every record's own header has to agree
  * with the directory, so that a file cannot mean two things.
  *
  * @throws UsageError `zip-invalid`
@@ -88,13 +91,14 @@ export async function readZipDirectory(file: RandomAccessFile): Promise<Readonly
     const name = decode(at + 46, nameLength);
     const flags = view.getUint16(at + 8, true);
     const method = view.getUint16(at + 10, true);
-    if (method !== 0 || (flags & 1) !== 0) throw zipError(`expected stored records, got "${name.slice(0, 80)}" ${method === 0 ? "encrypted" : `compressed (method ${method})`}`, file);
+    if ((flags & 1) !== 0) throw zipError(`expected readable records, got "${name.slice(0, 80)}" encrypted`, file);
     if (records.has(name)) throw zipError(`expected each record once, got "${name.slice(0, 80)}" twice`, file);
     const extra = new DataView(bytes.buffer, bytes.byteOffset + at + 46 + nameLength, extraLength);
     // Order of the extra field: uncompressed size, compressed size, position.
     const [plain, packed, position] = wideFields(extra, [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)]) as [number, number, number];
-    if (plain !== packed) throw zipError(`expected one size of "${name.slice(0, 80)}", got ${plain} and ${packed}`, file);
-    records.set(name, await locate(file, name, nameLength, position, plain, offset));
+    const isStored = method === 0;
+    if (isStored && plain !== packed) throw zipError(`expected one size of "${name.slice(0, 80)}", got ${plain} and ${packed}`, file);
+    records.set(name, { ...(await locate(file, name, nameLength, position, { stored: packed, plain }, offset)), isStored });
     at = entryEnd;
   }
   if (records.size !== count) throw zipError(`expected ${count} records as the directory says, got ${records.size}`, file);
@@ -102,7 +106,7 @@ export async function readZipDirectory(file: RandomAccessFile): Promise<Readonly
 }
 
 /** The place of a record's data, after its own header, which must say the same as the directory. */
-async function locate(file: RandomAccessFile, name: string, nameLength: number, position: number, size: number, directory: number): Promise<ZipRecord> {
+async function locate(file: RandomAccessFile, name: string, nameLength: number, position: number, size: { readonly stored: number; readonly plain: number }, directory: number): Promise<Omit<ZipRecord, "isStored">> {
   const shown = name.slice(0, 80);
   if (!(position + 30 + nameLength <= directory)) throw zipError(`expected "${shown}" before the directory, got byte ${position}`, file);
   const header = await file.read(position, 30 + nameLength);
@@ -112,8 +116,8 @@ async function locate(file: RandomAccessFile, name: string, nameLength: number, 
   if (view.getUint16(26, true) !== nameLength || found !== name) throw zipError(`expected the header of "${shown}", got that of "${found.slice(0, 80)}"`, file);
   // Sizes may follow the data instead (bit 3), or stand in an extra field.
   const own = view.getUint32(22, true);
-  if ((view.getUint16(6, true) & 8) === 0 && own !== 0xffffffff && own !== size) throw zipError(`expected "${shown}" to take ${size} bytes, got ${own} in its header`, file);
+  if ((view.getUint16(6, true) & 8) === 0 && own !== 0xffffffff && own !== size.plain) throw zipError(`expected "${shown}" to take ${size.plain} bytes, got ${own} in its header`, file);
   const offset = position + 30 + nameLength + view.getUint16(28, true);
-  if (!(offset + size <= directory)) throw zipError(`expected "${shown}" of ${size} bytes before the directory, got byte ${offset}`, file);
-  return { offset, sizeBytes: size };
+  if (!(offset + size.stored <= directory)) throw zipError(`expected "${shown}" of ${size.stored} bytes before the directory, got byte ${offset}`, file);
+  return { offset, sizeBytes: size.stored };
 }

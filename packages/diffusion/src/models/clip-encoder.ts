@@ -54,7 +54,7 @@ export function clipEncoder(scope: Scope, config: ClipTowerConfig, x: Tensor, ca
     const [q, k, v] = ["q_proj", "k_proj", "v_proj"].map((name) => linear(own.at(name), normal, width, inward)) as [Tensor, Tensor, Tensor];
     h = add(h, linear(own.at("out_proj"), attention(q, k, v, { heads, causal }), width, outward));
     const wide = linear(layer.at("mlp.fc1"), layerNormalization(layer.at("layer_norm2"), h, eps), inner, widening);
-    h = add(h, linear(layer.at("mlp.fc2"), activation(wide), width, inward));
+    h = layer.report(add(h, linear(layer.at("mlp.fc2"), activation(wide), width, inward)));
   }
   return h;
 }

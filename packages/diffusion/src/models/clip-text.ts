@@ -68,7 +68,7 @@ export function clipText(scope: Scope, config: ClipTextConfig, ids: Tensor): Cli
   const embeddings = scope.at("embeddings");
   const words = take(embeddings.at("token_embedding").get("weight", [config.vocabulary, width], EMBEDDING), ids);
   const table = embeddings.at("position_embedding").get("weight", [positions, width], EMBEDDING);
-  const start = add(words, length === positions ? table : sliceAxis(table, 0, 0, length));
+  const start = embeddings.report(add(words, length === positions ? table : sliceAxis(table, 0, 0, length)));
   const hidden = layerNormalization(scope.at("final_layer_norm"), clipEncoder(scope.at("encoder"), config, start, true), config.eps);
 
   const end = config.eosTokenId === 2 ? argMax(ids, 1) : argMax(cast(equal(ids, config.eosTokenId), "int32"), 1);

@@ -1,10 +1,10 @@
-import { type Tensor, UsageError, add, concat, expand, reshape, sliceAxis } from "@tastemaker/tensor";
+import { type Tensor, UsageError, add, concat, expand, reshape } from "@tastemaker/tensor";
 
 import { type ClipTowerConfig, clipEncoder, readClipTower } from "./clip-encoder.ts";
 import { type ConfigJson, ConfigReader } from "./config-reader.ts";
 import { convolution, layerNormalization } from "./layers.ts";
 import type { Scope } from "./scope.ts";
-import { toTokens } from "./transformer-block.ts";
+import { firstToken, toTokens } from "./transformer-block.ts";
 
 /** The `vision_config` of a transformers `CLIPModel`. */
 export interface ClipVisionConfig extends ClipTowerConfig {
@@ -55,7 +55,8 @@ export function clipVision(scope: Scope, config: ClipVisionConfig, pixels: Tenso
   const positions = embeddings.at("position_embedding").get("weight", [1 + grid * grid, width], { kind: "normal", std: 0.02 });
   const start = add(concat([expand(reshape(token, [1, 1, width]), [batch, 1, width]), patches], 1), positions);
   // The key is misspelt in every published checkpoint.
-  const hidden = clipEncoder(scope.at("encoder"), config, layerNormalization(scope.at("pre_layrnorm"), start, eps), false);
-  const pooled = layerNormalization(scope.at("post_layernorm"), reshape(sliceAxis(hidden, 1, 0, 1), [batch, width]), eps);
+  const normal = embeddings.report(layerNormalization(scope.at("pre_layrnorm"), start, eps));
+  const hidden = clipEncoder(scope.at("encoder"), config, normal, false);
+  const pooled = layerNormalization(scope.at("post_layernorm"), firstToken(hidden), eps);
   return { hidden, pooled };
 }

@@ -1,4 +1,4 @@
-import { type Tensor, add, attention, gelu, mul, reshape, split, transpose } from "@tastemaker/tensor";
+import { type Tensor, add, attention, gelu, mul, reshape, sliceAxis, split, transpose } from "@tastemaker/tensor";
 
 import { groupNormalization, layerNormalization, linear } from "./layers.ts";
 import type { Scope } from "./scope.ts";
@@ -11,6 +11,12 @@ const LAYER_NORM_EPS = 1e-5;
 export function toTokens(x: Tensor): Tensor {
   const [batch, channels, height, width] = x.shape as readonly [number, number, number, number];
   return transpose(reshape(x, [batch, channels, height * width]), [0, 2, 1]);
+}
+
+/** The first token's values: `[B, L, W]` → `[B, W]`. */
+export function firstToken(tokens: Tensor): Tensor {
+  const [batch, , width] = tokens.shape as readonly [number, number, number];
+  return reshape(sliceAxis(tokens, 1, 0, 1), [batch, width]);
 }
 
 /** `[B, H·W, C]` → `[B, C, H, W]`. */

@@ -1,0 +1,105 @@
+import { type Tensor, UsageError, weight } from "@tastemaker/tensor";
+
+import type { Checkpoint } from "../files/weights.ts";
+import { type BlipTextConfig, blipText } from "./blip-text.ts";
+import { type BlipVisionConfig, blipVision } from "./blip-vision.ts";
+import { linear } from "./layers.ts";
+import { type Scope, scopeOf } from "./scope.ts";
+import { firstToken } from "./transformer-block.ts";
+
+/** What the weights of a BLIP do not tell. */
+export interface BlipChoices {
+  /** Attention heads; default: 64 numbers per head, as published. */
+  readonly visionHeads?: number;
+  readonly textHeads?: number;
+  /** Side of the input; default 224 for patches of 16 pixels, else what the position table is made for. */
+  readonly imageSize?: number;
+}
+
+/** The picture and text towers of BLIP as its scores use them. */
+export interface Blip {
+  readonly vision: BlipVisionConfig;
+  readonly text: BlipTextConfig;
+  /** Width of the common space; undefined for a file without projections. */
+  readonly projection: number | undefined;
+  /** Frozen weights under BLIP's names (`visual_encoder.*`, `text_encoder.*`, `vision_proj`, `text_proj`, `itm_head`), mapped in place. */
+  scope(): Scope;
+}
+
+/** Training state: momentum copies, queues, the captioning decoder, constant buffers. */
+const ignored = /^(?:\w+_m\.|image_queue$|text_queue$|queue_ptr$|ptr_queue$|idx_queue$|temp$|text_decoder\.)|(?:^|\.)position_ids$/;
+
+/**
+ * Reads BLIP's architecture off the shapes of its weights.
+ *
+ * @param weights BLIP's names, without a prefix.
+ * @throws UsageError `weight-missing`, `blip-heads`
+ */
+export function openBlip(given: Checkpoint, choices: BlipChoices = {}): Blip {
+  const weights = given.renamed((key) => (ignored.test(key) ? undefined : key));
+  const { where } = weights;
+  const shape = (key: string, length: number): readonly number[] => {
+    const found = weights.shapeOf(key);
+    if (found?.length === length) return found;
+    throw new UsageError("weight-missing", `weight ${key}: expected a tensor with ${length} axes, got ${found === undefined ? "none" : `[${found.join(", ")}]`} (at ${where})`, "the file is no BLIP");
+  };
+  const layers = (prefix: string): number => new Set(weights.keys().flatMap((key) => (key.startsWith(prefix) ? [key.slice(prefix.length).split(".")[0]] : []))).size;
+  const headsOf = (width: number, given: number | undefined): number => {
+    const heads = given ?? width / 64;
+    if (Number.isInteger(heads) && width % heads === 0) return heads;
+    throw new UsageError("blip-heads", `BLIP: expected a number of heads that divides the width ${width}, got ${heads} (at ${where})`, 'put a config.json beside the file: {"vision": {"heads": N}, "text": {"heads": N}}');
+  };
+  const [width, , patchSize] = shape("visual_encoder.patch_embed.proj.weight", 4) as readonly [number, number, number, number];
+  const storedGrid = Math.round(Math.sqrt(shape("visual_encoder.pos_embed", 3)[1]! - 1));
+  const vision: BlipVisionConfig = {
+    width,
+    inner: shape("visual_encoder.blocks.0.mlp.fc1.weight", 2)[0]!,
+    layers: layers("visual_encoder.blocks."),
+    heads: headsOf(width, choices.visionHeads),
+    patchSize,
+    imageSize: choices.imageSize ?? (patchSize === 16 ? 224 : storedGrid * patchSize),
+    storedGrid,
+    eps: 1e-6,
+  };
+  const [vocabulary, textWidth] = shape("text_encoder.embeddings.word_embeddings.weight", 2) as readonly [number, number];
+  const text: BlipTextConfig = {
+    width: textWidth,
+    inner: shape("text_encoder.encoder.layer.0.intermediate.dense.weight", 2)[0]!,
+    layers: layers("text_encoder.encoder.layer."),
+    heads: headsOf(textWidth, choices.textHeads),
+    vocabulary,
+    positions: shape("text_encoder.embeddings.position_embeddings.weight", 2)[0]!,
+    eps: 1e-12,
+  };
+  return { vision, text, projection: weights.shapeOf("vision_proj.weight")?.[0], scope: () => scopeOf((key, wanted) => weight(weights.take(key, wanted))) };
+}
+
+function projectionOf({ projection }: Blip): number {
+  if (projection === undefined) throw new UsageError("weight-missing", "weight vision_proj.weight: expected the projections of BLIP's contrastive score, got none", "use the pre-trained model_large.pth, or the itm-retrieval models");
+  return projection;
+}
+
+/** Tokens of pictures `[B, T, V]`, class token first. */
+export function blipImageTokens(scope: Scope, { vision }: Blip, pixels: Tensor): Tensor {
+  return blipVision(scope.at("visual_encoder"), vision, pixels);
+}
+
+/** Pictures in the common space `[B, E]`, before normalisation. @param tokens From `blipImageTokens`. */
+export function blipImageEmbedding(scope: Scope, blip: Blip, tokens: Tensor): Tensor {
+  return linear(scope.at("vision_proj"), firstToken(tokens), projectionOf(blip));
+}
+
+/** The class token of texts that are read alone, `[B, W]`. */
+export function blipTextClass(scope: Scope, { text }: Blip, ids: Tensor, mask: Tensor): Tensor {
+  return firstToken(blipText(scope.at("text_encoder"), text, ids, mask));
+}
+
+/** Texts in the common space `[B, E]`, before normalisation. @param textClass From `blipTextClass`. */
+export function blipTextEmbedding(scope: Scope, blip: Blip, textClass: Tensor): Tensor {
+  return linear(scope.at("text_proj"), textClass, projectionOf(blip));
+}
+
+/** The class token of texts that look at their picture in every layer, `[B, W]`. */
+export function blipJointClass(scope: Scope, { text }: Blip, ids: Tensor, mask: Tensor, tokens: Tensor): Tensor {
+  return firstToken(blipText(scope.at("text_encoder"), text, ids, mask, tokens));
+}
