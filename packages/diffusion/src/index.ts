@@ -43,3 +43,4 @@ export * from "./schedulers/lcm.ts";
 export * from "./schedulers/log-prob.ts";
 export * from "./schedulers/noise-schedule.ts";
 export * from "./tokenizers/clip-tokenizer.ts";
+export * from "./tokenizers/tokenizer.ts";

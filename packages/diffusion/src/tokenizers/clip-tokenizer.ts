@@ -1,6 +1,7 @@
 import * as library from "@huggingface/tokenizers";
 import { UsageError } from "@tastemaker/tensor";
 import { asJsonObject, parseJson, type Folder } from "../files/random-access-file.ts";
+import { packTokens, type EncodedTexts, type Tokenizer } from "./tokenizer.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -14,20 +15,11 @@ interface BpeTokenizer {
   token_to_id(token: string): number | undefined;
   get_vocab(): ReadonlyMap<string, number>;
 }
-const { Tokenizer, LowercaseNormalizer, SequenceNormalizer } = library as unknown as {
+const { Tokenizer: LibraryTokenizer, LowercaseNormalizer, SequenceNormalizer } = library as unknown as {
   readonly Tokenizer: new (tokenizer: JsonObject, config: JsonObject) => BpeTokenizer;
   readonly LowercaseNormalizer: new (config: JsonObject) => Normalizer;
   readonly SequenceNormalizer: new (config: JsonObject) => Normalizer & { normalizers: (Normalizer | null)[] };
 };
-
-/** Token ids of a batch of texts. */
-export interface EncodedTexts {
-  /** `[B, L]`, row by row: start, tokens, end, padding. */
-  readonly ids: Int32Array;
-  readonly shape: readonly [number, number];
-  /** Per text: whether tokens were cut off to fit. */
-  readonly truncated: readonly boolean[];
-}
 
 /**
  * Lower case of each character by itself, as Hugging Face's tokenizers do it: a Greek capital sigma at the end of a word becomes σ, where
@@ -48,7 +40,7 @@ function withPerCharacterLowercase(tokenizer: BpeTokenizer): void {
 }
 
 /** CLIP's tokenizer: lower-cased byte-pair encoding between a start and an end token, padded to a fixed length. */
-export class ClipTokenizer {
+export class ClipTokenizer implements Tokenizer {
   readonly startId: number;
   readonly endId: number;
   readonly padId: number;
@@ -68,7 +60,7 @@ export class ClipTokenizer {
       throw new UsageError("tokenizer-kind", `tokenizer: expected CLIP's byte-pair encoding with "</w>", got ${String(model["type"])} with ${JSON.stringify(model["end_of_word_suffix"])} (at ${where})`);
     }
     try {
-      this.#tokenizer = new Tokenizer(tokenizerJson, config);
+      this.#tokenizer = new LibraryTokenizer(tokenizerJson, config);
     } catch (error) {
       throw new UsageError("tokenizer-invalid", `tokenizer: expected a readable tokenizer.json, got ${String((error as Error).message)} (at ${where})`);
     }
@@ -89,23 +81,12 @@ export class ClipTokenizer {
     this.vocabularySize = this.#tokenizer.get_vocab().size;
   }
 
-  /**
-   * Token ids of `texts`, each cut or padded to `maxLength`; the end token is kept when a text is cut.
-   *
-   * @param maxLength At least 2 (start and end). Throws `UsageError` otherwise.
-   */
+  tokenIds(text: string): readonly number[] {
+    return [this.startId, ...this.#tokenizer.encode(text, { add_special_tokens: false }).ids, this.endId];
+  }
+
   encode(texts: readonly string[], maxLength: number = this.maxLength): EncodedTexts {
-    if (!Number.isSafeInteger(maxLength) || maxLength < 2) {
-      throw new UsageError("token-length", `token length: expected a whole number of at least 2, got ${maxLength}`);
-    }
-    const ids = new Int32Array(texts.length * maxLength).fill(this.padId);
-    const truncated = texts.map((text, row) => {
-      const tokens = this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
-      const kept = tokens.slice(0, maxLength - 2);
-      ids.set([this.startId, ...kept, this.endId], row * maxLength);
-      return kept.length < tokens.length;
-    });
-    return { ids, shape: [texts.length, maxLength], truncated };
+    return packTokens(texts.map((text) => this.tokenIds(text)), maxLength, this.endId, this.padId);
   }
 }
 
