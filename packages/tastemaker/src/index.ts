@@ -15,6 +15,7 @@ export * from "./report/report-data.ts";
 export * from "./report/write-report.ts";
 export * from "./rewards/open-reward.ts";
 export * from "./rewards/reward.ts";
+export * from "./rewards/clip-network.ts";
 export * from "./rewards/model-reward.ts";
 export * from "./storage/atomic-file.ts";
 export * from "./storage/checkpoint.ts";

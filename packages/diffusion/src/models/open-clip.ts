@@ -59,7 +59,7 @@ function transformersKey(key: string, where: string): string | undefined {
   if (ignored.includes(key)) return undefined;
   const whole = single[key];
   if (whole !== undefined) return whole;
-  const block = /^(visual\.)?transformer\.resblocks\.(\d+)\.(.+)\.(weight|bias)$/.exec(key);
+  const block = /^(visual\.)?transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)$/.exec(key);
   const inner = block === null ? undefined : block[3] === "attn.in_proj" ? "self_attn.in_proj" : layer[block[3]!];
   if (block !== null && inner !== undefined) return `${block[1] === undefined ? "text_model" : "vision_model"}.encoder.layers.${block[2]}.${inner}.${block[4]}`;
   const norm = /^(.+)\.(weight|bias)$/.exec(key);

@@ -13,6 +13,8 @@ export interface RewardSetting {
   readonly name: string;
   readonly weight: number;
   readonly path?: string | undefined;
+  readonly vocabulary?: string | undefined;
+  readonly clip?: string | undefined;
 }
 
 /** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
@@ -78,6 +80,8 @@ const reward = z.strictObject({
   name: z.string().min(1).describe("Reward model, e.g. `clip-score`, `aesthetic`; an unknown name is answered with the list."),
   weight: z.number().default(1).describe("Factor of this reward in the weighted sum. Negative means: make it lower."),
   path: z.string().min(1).optional().describe("Weights of the reward model, where it does not come with the base model."),
+  vocabulary: z.string().min(1).optional().describe("Folder or file of the reward's tokenizer, where it does not lie beside the weights."),
+  clip: z.string().min(1).optional().describe("For `aesthetic` with a published head: the CLIP whose embeddings it judges."),
 });
 
 const divergence = z

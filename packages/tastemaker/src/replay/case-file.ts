@@ -1,6 +1,7 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
 
-import { checkTokenIds, loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
+import { asJsonObject, checkTokenIds, loadCheckpoint, parseJson, readTensorFloat64 } from "@tastemaker/diffusion";
 import { type DType, type HostTensor, nearestName, type Shape, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 
@@ -53,22 +54,40 @@ export async function readCaseTensors(path: string): Promise<Map<string, CaseTen
   return tensors;
 }
 
+/** What reward cases are judged by where they say nothing: scores 1e-4, gradients 1e-3 of the largest entry; token ids exactly. */
+const rewardTolerance: Readonly<Record<string, Tolerance>> = {
+  "*": { relative: 1e-4, absolute: 1e-6 },
+  "grad_*": { relative: 1e-3, absolute: 0 },
+  "float.grad_*": { relative: 1e-3, absolute: 0 },
+  "itm_grad_*": { relative: 1e-3, absolute: 0 },
+};
+
+/** The fields of `case.json`, or of the `config.json` of a reward's case. */
+async function readFields(directory: string): Promise<{ readonly fields: z.infer<typeof caseSchema>; readonly hasInputs: boolean }> {
+  const own = join(directory, "case.json");
+  const reward = join(directory, "config.json");
+  const isReward = !existsSync(own) && existsSync(reward);
+  const file = await openNodeFile(isReward ? reward : own);
+  const json = parseJson(new TextDecoder().decode(await file.read(0, file.sizeBytes)), file.name);
+  const parsed = caseSchema.safeParse(isReward ? { format: 1, name: basename(directory), tolerance: rewardTolerance, ...asJsonObject(json, file.name) } : json);
+  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${describeIssues(parsed.error)} (at ${file.name})`);
+  return { fields: parsed.data, hasInputs: !isReward || existsSync(join(directory, "inputs.safetensors")) };
+}
+
 /**
- * Reads `case.json` and the inputs of a case.
+ * Reads `case.json` (for a reward: `config.json`) and the inputs of a case.
  *
- * @throws UsageError `case-invalid` when `case.json` lacks a field, or the file reader's errors.
+ * @throws UsageError `case-invalid` when it lacks a field, or the file reader's errors.
  */
 export async function readCase(directory: string): Promise<CaseFile> {
-  const file = await openNodeFile(join(directory, "case.json"));
-  const parsed = caseSchema.safeParse(parseJson(new TextDecoder().decode(await file.read(0, file.sizeBytes)), file.name));
-  if (!parsed.success) throw new UsageError("case-invalid", `case: expected the fields of a reference case, got ${describeIssues(parsed.error)} (at ${file.name})`);
-  const { name, kind, model, tolerance } = parsed.data;
-  const inputs = await readCaseTensors(join(directory, "inputs.safetensors"));
+  const { fields, hasInputs } = await readFields(directory);
+  const { name, kind, model, tolerance } = fields;
+  const inputs = hasInputs ? await readCaseTensors(join(directory, "inputs.safetensors")) : new Map<string, CaseTensor>();
   for (const [tensor, { data }] of inputs) {
     const bad = data.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) throw new UsageError("case-input", `case: expected finite numbers, got ${data[bad]} in element ${bad} of "${tensor}" (at ${directory}/inputs.safetensors)`);
   }
-  return { directory, name, kind, model: model === undefined ? undefined : join(directory, model), tolerance, fields: parsed.data, inputs };
+  return { directory, name, kind, model: model === undefined ? undefined : join(directory, model), tolerance, fields, inputs };
 }
 
 /** A value that a replay computed. */

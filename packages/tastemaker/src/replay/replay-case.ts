@@ -1,7 +1,9 @@
 import { type Backend, UsageError, unknownNameError } from "@tastemaker/tensor";
 
 import type { RocmStepOptions } from "../train/rocm-step.ts";
+import { replayBlip } from "./blip-case.ts";
 import { type CaseFile, type ReplayedTensor, readCase } from "./case-file.ts";
+import { replayAesthetic, replayClipReward } from "./clip-case.ts";
 import { replayLora } from "./lora-case.ts";
 import { replayModule } from "./module-case.ts";
 import { replayOptimizer } from "./optimizer-case.ts";
@@ -36,6 +38,12 @@ export async function replayOpenedCase(kase: CaseFile, backend: Backend, { check
     rocm: () => replayRocm(kase, backend, checkpointing),
     optimizer: () => replayOptimizer(kase),
     lora: () => replayLora(kase, backend),
+    pickscore: () => replayClipReward(kase, backend),
+    hpsv2: () => replayClipReward(kase, backend),
+    clipscore: () => replayClipReward(kase, backend),
+    aesthetic: () => replayAesthetic(kase, backend),
+    blip: () => replayBlip(kase, backend),
+    imagereward: () => replayBlip(kase, backend),
   };
   if (UNSUPPORTED.includes(kase.kind)) {
     throw new UsageError("case-kind", `case: expected one of ${Object.keys(kinds).join(", ")}, got "${kase.kind}" (at ${kase.directory})`, "policy-gradient and preference baselines are not computed by this version");

@@ -1,13 +1,15 @@
-import { join } from "node:path";
-import { asJsonObject, clipImageEmbedding, linear, loadCheckpoint, parseJson, scopeOf, shorterSideCrop } from "@tastemaker/diffusion";
-import { type Backend, div, gelu, maximum, reshape, sqrt, square, sum, type Tensor, UsageError, weight } from "@tastemaker/tensor";
+import { dirname, join, resolve } from "node:path";
+import { statSync } from "node:fs";
+import { type AffineHead, asJsonObject, type Checkpoint, clipImageEmbedding, linear, loadCheckpoint, openAffineHead, parseJson, scopeOf, unitRows } from "@tastemaker/diffusion";
+import { type Backend, gelu, maximum, reshape, type Tensor, UsageError, weight } from "@tastemaker/tensor";
 import { z } from "zod";
 import { openNodeFolder } from "../platform/node-files.ts";
-import { clipScope, openClipFiles } from "./clip-model.ts";
-import { modelReward } from "./model-reward.ts";
+import { clipPreprocessing, openClipNetwork } from "./clip-network.ts";
+import { modelReward, type RewardDescription } from "./model-reward.ts";
 import type { Reward } from "./reward.ts";
+import { openRewardFile } from "./reward-files.ts";
 
-/** `config.json` of a head. */
+/** `config.json` of a head made here. */
 const headSchema = z.object({
   clip: z.string().min(1).describe("folder of the CLIPModel, relative to this file"),
   layers: z.array(z.int().min(1)).min(1).describe("output width of each linear layer; the last is 1"),
@@ -23,46 +25,90 @@ const activations = {
   gelu,
 } as const;
 
-/**
- * A taste learnt on top of a frozen CLIP: linear layers (`layers.<i>.weight` [out, in], `layers.<i>.bias`) on the picture's embedding of length 1.
- * The folder holds `config.json` {clip, layers, activation} and `model.safetensors`.
- * @throws UsageError `head-config` and whatever the files give reason to
- */
-export async function openAestheticReward(path: string, backend: Backend): Promise<Reward> {
-  const folder = await openNodeFolder(path);
-  const where = `${folder.path}/config.json`;
-  const parsed = headSchema.safeParse(asJsonObject(parseJson(await folder.readText("config.json"), where), where));
-  if (!parsed.success) throw new UsageError("head-config", `aesthetic head: expected {"clip", "layers"}, got ${z.prettifyError(parsed.error).replaceAll("\n", " ")} (at ${where})`);
-  const { clip, layers, activation, unit, typicalRange, source } = parsed.data;
-  if (layers.at(-1) !== 1) throw new UsageError("head-config", `aesthetic head: expected 1 as the last layer's width, got ${layers.at(-1)} (at ${where})`);
-  const files = await openClipFiles(join(folder.path, clip), false);
-  const { config } = files;
-  const file = await folder.open("model.safetensors");
-  const weights = await loadCheckpoint([file]);
-  const head = (embedding: Tensor): Tensor => {
+type HeadConfig = z.infer<typeof headSchema>;
+
+/** A head as it was found: what to compute, and the CLIP it belongs to. */
+interface OpenedHead {
+  readonly file: string;
+  readonly clip: string;
+  apply(embedding: Tensor): Tensor;
+  readonly about: Pick<RewardDescription, "unit" | "typicalRange" | "source" | "licence">;
+}
+
+function ownHead(weights: Checkpoint, { layers, activation }: HeadConfig): AffineHead["apply"] {
+  return (embedding) => {
     const scope = scopeOf((key, shape) => weight(weights.take(key, shape)));
-    let x = div(embedding, sqrt(sum(square(embedding), 1, true)));
+    let x = embedding;
     for (const [index, width] of layers.entries()) {
       x = linear(scope.at(`layers.${index}`), x, width);
       if (index < layers.length - 1) x = activations[activation](x);
     }
     return reshape(x, [x.shape[0]!]);
   };
+}
+
+/** A folder with `config.json` {clip, layers, activation} and `model.safetensors`. */
+async function openOwnHead(path: string): Promise<OpenedHead> {
+  const folder = await openNodeFolder(path);
+  const where = `${folder.path}/config.json`;
+  const parsed = headSchema.safeParse(asJsonObject(parseJson(await folder.readText("config.json"), where), where));
+  if (!parsed.success) throw new UsageError("head-config", `aesthetic head: expected {"clip", "layers"}, got ${z.prettifyError(parsed.error).replaceAll("\n", " ")} (at ${where})`);
+  const { clip, layers, unit, typicalRange, source } = parsed.data;
+  if (layers.at(-1) !== 1) throw new UsageError("head-config", `aesthetic head: expected 1 as the last layer's width, got ${layers.at(-1)} (at ${where})`);
+  const file = await folder.open("model.safetensors");
+  return { file: file.name, clip: join(folder.path, clip), apply: ownHead(await loadCheckpoint([file]), parsed.data), about: { unit, typicalRange, source } };
+}
+
+/** A published head: one file of linear layers. */
+async function openPublishedHead(path: string, clip: string | undefined): Promise<OpenedHead> {
+  const file = await openRewardFile(path);
+  const beside = file.architecture.clip;
+  const tower = clip ?? (beside === undefined ? undefined : resolve(dirname(path), beside));
+  if (tower === undefined) {
+    throw new UsageError("head-clip", `aesthetic head: expected the CLIP whose embeddings it judges, got none (at ${file.path})`, 'say where it is: {"name": "aesthetic", "path": HEAD, "clip": FOLDER}, for LAION\'s heads openai/clip-vit-large-patch14');
+  }
+  const head = openAffineHead(file.weights);
+  return {
+    file: file.path,
+    clip: tower,
+    apply: (embedding) => {
+      const width = embedding.shape[1]!;
+      if (width === head.width) return head.apply(embedding);
+      throw new UsageError("head-width", `aesthetic head: expected embeddings of ${head.width} numbers, got ${width} from the CLIP (at ${file.path})`, "LAION's heads of 768 belong to ViT-L/14");
+    },
+    about: {
+      unit: "points of 10",
+      typicalRange: [4, 8],
+      source: "Schuhmann 2022, LAION aesthetic predictor V2 (sac+logos+ava1-l14-linearMSE): affine maps on the CLIP ViT-L/14 embedding of length 1",
+      licence: "Apache-2.0",
+    },
+  };
+}
+
+/**
+ * How pleasing a picture is, by a head on a frozen CLIP's picture embedding of length 1.
+ *
+ * @param path A head made here (a folder with `config.json`), or a published one: a file of linear layers such as `sac+logos+ava1-l14-linearMSE.pth`.
+ * @param clip The CLIP of a published head.
+ * @throws UsageError `head-config`, `head-clip`, `head-layers`, `head-width` and whatever the files give reason to
+ */
+export async function openAestheticReward(path: string, backend: Backend, clip?: string): Promise<Reward> {
+  const isOwn = statSync(path).isDirectory() && statSync(join(path, "model.safetensors"), { throwIfNoEntry: false }) !== undefined;
+  const head = isOwn ? await openOwnHead(path) : await openPublishedHead(path, clip);
+  const tower = await openClipNetwork(head.clip);
   return modelReward(
     {
       name: "aesthetic",
-      unit,
-      typicalRange,
-      source,
+      ...head.about,
       needsText: false,
-      describe: "How pleasing a picture is, whatever it shows, as learnt from comparisons.",
-      files: [file.name, ...files.files],
+      describe: "How pleasing a picture is, whatever it shows, as learnt from ratings.",
+      files: [head.file, ...tower.files],
     },
     {
-      preprocessing: shorterSideCrop(config.vision.imageSize, "floor"),
+      preprocessing: await clipPreprocessing(tower, "half-even"),
       textInputs: () => ({}),
       textsOf: () => Promise.resolve({}),
-      score: (pixelValues) => head(clipImageEmbedding(clipScope(files), config, pixelValues)),
+      score: (pixelValues) => head.apply(unitRows(clipImageEmbedding(tower.scope(), tower.config, pixelValues))),
       dispose: () => Promise.resolve(),
     },
     backend,

@@ -34,6 +34,11 @@ export interface TrainSession {
   dispose(): Promise<void>;
 }
 
+/** The paths that are there, made absolute. */
+function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, resolve(path)]])));
+}
+
 /** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
 export function absolutePaths(config: TrainConfig): TrainConfig {
   const prompts = (setting: TrainConfig["prompts"]): TrainConfig["prompts"] => (typeof setting === "string" && !setting.startsWith("world:") ? resolve(setting) : setting);
@@ -42,7 +47,7 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
     model: config.model === worldName ? worldName : resolve(config.model),
     ...(config.modelConfig === undefined ? {} : { modelConfig: resolve(config.modelConfig) }),
     prompts: prompts(config.prompts),
-    rewards: config.rewards.map((reward) => (reward.path === undefined ? reward : { ...reward, path: resolve(reward.path) })),
+    rewards: config.rewards.map(({ path, vocabulary, clip, ...reward }) => ({ ...reward, ...resolved({ path, vocabulary, clip }) })),
     evaluation: { ...config.evaluation, prompts: prompts(config.evaluation.prompts) },
   };
 }

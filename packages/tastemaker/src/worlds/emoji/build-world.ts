@@ -7,7 +7,7 @@ import { formatDuration } from "../../cli/progress.ts";
 import { worldFolder } from "../../models/emoji-world.ts";
 import { nodeBackend } from "../../platform/runtime.ts";
 import { openNodeFile } from "../../platform/node-files.ts";
-import { openClipFiles } from "../../rewards/clip-model.ts";
+import { openClipNetwork } from "../../rewards/clip-network.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { monotonicMs } from "../../storage/clock.ts";
 import { pipelineIndex } from "../../pretrain/pipeline-index.ts";
@@ -112,7 +112,7 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
 async function trainHead(build: string, samples: number, request: StageRequest, context: CommandContext, threads: number): Promise<void> {
   const images = await EmojiImages.open(worldFolder, { seed: request.seed });
   const heldOut = await EmojiImages.open(worldFolder, { seed: request.seed, split: "held-out" });
-  const stage = await tasteHeadStage(images, heldOut, await openClipFiles(join(modelOf(build, "clip"), "clip"), false), request.seed, request.backend);
+  const stage = await tasteHeadStage(images, heldOut, await openClipNetwork(join(modelOf(build, "clip"), "clip")), request.seed, request.backend);
   const run = await openOrCreateRun(join(build, "head"), "pretrain head", { samples }, threads);
   try {
     const plan = { samples, seed: request.seed, workers: 1, checkpointEvery: samples, sampleEvery: Math.ceil(samples / 5) };

@@ -1,6 +1,7 @@
-import { clipImageEmbedding, cosine, normalizePixels } from "@tastemaker/diffusion";
+import { clipImageEmbedding, cosine, normalizePixels, openClipTokenizer } from "@tastemaker/diffusion";
 import { type Backend, input, program } from "@tastemaker/tensor";
-import { clipScope, openClipFiles, TextEmbeddings } from "../../rewards/clip-model.ts";
+import { clipTextTower, openClipNetwork } from "../../rewards/clip-network.ts";
+import { TextEmbeddings } from "../../rewards/text-embeddings.ts";
 import { isTrueOf, type Scene } from "./scene.ts";
 
 /** How well pictures find their captions among all of them, as shares 0..1. */
@@ -38,13 +39,13 @@ export async function measureRetrieval(
   shown: readonly Scene[],
   backend: Backend,
 ): Promise<RetrievalScores> {
-  const files = await openClipFiles(clipPath, true);
-  const { config } = files;
-  const texts = new TextEmbeddings(files, backend);
+  const clip = await openClipNetwork(clipPath);
+  const { config } = clip;
+  const texts = new TextEmbeddings(clipTextTower(clip, await openClipTokenizer(clip.folder)), backend);
   const embeddings = await texts.batch(captions.map(({ caption }) => caption));
   await texts.dispose();
   const side = config.vision.imageSize;
-  const image = clipImageEmbedding(clipScope(files), config, normalizePixels(input("image", [1, 3, side, side])));
+  const image = clipImageEmbedding(clip.scope(), config, normalizePixels(input("image", [1, 3, side, side])));
   const executable = await backend.compile(program({ cos: cosine(image, input("texts", [captions.length, config.projection])) }));
   const scores = new Float64Array(pictures.length * captions.length);
   for (const [row, pixels] of pictures.entries()) {

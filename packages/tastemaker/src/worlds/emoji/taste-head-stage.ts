@@ -1,7 +1,7 @@
 import { clipImageEmbedding, encodeSafetensors, linear, normalizePixels, type Parameter, collectParameters, type Scope } from "@tastemaker/diffusion";
 import { type Backend, div, gelu, input, mean, neg, permutation, program, reshape, softplus, sqrt, square, sub, sum, type Tensor, uniform } from "@tastemaker/tensor";
 import { Progress } from "../../cli/progress.ts";
-import { type ClipFiles, clipScope } from "../../rewards/clip-model.ts";
+import type { ClipNetwork } from "../../rewards/clip-network.ts";
 import type { Stage } from "../../pretrain/stage.ts";
 import { trainableScope, trainingProgram } from "../../pretrain/trainable.ts";
 import { tensorsOf } from "../../pretrain/unet-stage.ts";
@@ -25,8 +25,8 @@ const headParameters = (width: number): Parameter[] =>
   });
 
 /** Embeddings of length 1 of the first pictures of a source, and their gold taste. */
-async function embedPictures(images: EmojiImages, count: number, clip: ClipFiles, backend: Backend): Promise<{ embeddings: Float32Array; gold: Float64Array }> {
-  const raw = clipImageEmbedding(clipScope(clip), clip.config, normalizePixels(input("image", [embedBatch, 3, images.imageSize, images.imageSize])));
+async function embedPictures(images: EmojiImages, count: number, clip: ClipNetwork, backend: Backend): Promise<{ embeddings: Float32Array; gold: Float64Array }> {
+  const raw = clipImageEmbedding(clip.scope(), clip.config, normalizePixels(input("image", [embedBatch, 3, images.imageSize, images.imageSize])));
   const executable = await backend.compile(program({ embedding: div(raw, sqrt(sum(square(raw), 1, true))) }));
   const width = clip.config.projection;
   const embeddings = new Float32Array(count * width);
@@ -50,7 +50,7 @@ async function embedPictures(images: EmojiImages, count: number, clip: ClipFiles
  * Training the world's taste: an MLP on the mini-CLIP's picture embedding, from noisy pairwise choices (Bradley–Terry) of the hidden gold taste
  * on real renders. Scores are scaled to mean 0 and standard deviation 1 over real renders at the end.
  */
-export async function tasteHeadStage(images: EmojiImages, heldOut: EmojiImages, clip: ClipFiles, seed: number, backend: Backend): Promise<Stage> {
+export async function tasteHeadStage(images: EmojiImages, heldOut: EmojiImages, clip: ClipNetwork, seed: number, backend: Backend): Promise<Stage> {
   const width = clip.config.projection;
   const parameters = headParameters(width);
   const train = await embedPictures(images, pictureCount, clip, backend);
