@@ -34,12 +34,21 @@ export function normalizePixels(image: Tensor, { mean, std }: PixelStatistics = 
 
 const normalized = (image: Tensor, statistics: PixelStatistics, isClamped: boolean): Tensor => normalizePixels(isClamped ? clamp(image, 0, 1) : image, statistics);
 
+const { fround } = Math;
+
+/** (x − mean)/std with every step rounded to float32, as the libraries compute it. */
+function normalizer({ mean, std }: PixelStatistics): (value: number, channel: number) => number {
+  const [m, s] = [Float32Array.from(mean), Float32Array.from(std)];
+  return (value, channel) => fround(fround(fround(value) - m[channel]!) / s[channel]!);
+}
+
 /** A window of an interleaved picture as normalised planar values. */
-function normalizedWindow({ width, pixels }: Picture, [top, left]: readonly [number, number], size: number, { mean, std }: PixelStatistics): Float32Array {
+function normalizedWindow({ width, pixels }: Picture, [top, left]: readonly [number, number], size: number, statistics: PixelStatistics): Float32Array {
+  const normalize = normalizer(statistics);
   const values = new Float32Array(3 * size * size);
   for (let c = 0; c < 3; c++) {
     for (let y = 0; y < size; y++) {
-      for (let x = 0; x < size; x++) values[(c * size + y) * size + x] = (pixels[((top + y) * width + left + x) * 3 + c]! / 255 - mean[c]!) / std[c]!;
+      for (let x = 0; x < size; x++) values[(c * size + y) * size + x] = normalize(pixels[((top + y) * width + left + x) * 3 + c]! / 255, c);
     }
   }
   return values;
@@ -120,13 +129,13 @@ export function longerSidePad(size: number, isAntialiased: boolean = true, stati
     pixelValues: ({ height, width, pixels }) => {
       const { tall, wide, top, left } = place(height, width);
       const [rows, columns] = [matrix(height, tall), matrix(width, wide)];
+      const normalize = normalizer(statistics);
       const values = new Float32Array(3 * size * size);
       for (let c = 0; c < 3; c++) {
-        const [mean, std] = [statistics.mean[c]!, statistics.std[c]!];
-        values.fill(-mean / std, c * size * size, (c + 1) * size * size);
+        values.fill(normalize(0, c), c * size * size, (c + 1) * size * size);
         const resized = resizePlane((y, x) => pixels[(y * width + x) * 3 + c]! / 255, rows, columns);
         for (let y = 0; y < tall; y++) {
-          for (let x = 0; x < wide; x++) values[(c * size + top + y) * size + left + x] = (resized[y * wide + x]! - mean) / std;
+          for (let x = 0; x < wide; x++) values[(c * size + top + y) * size + left + x] = normalize(resized[y * wide + x]!, c);
         }
       }
       return values;

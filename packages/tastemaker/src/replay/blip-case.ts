@@ -7,10 +7,10 @@ import { z } from "zod";
 import { blipTextLength, imageRewardStatistics, openBlipFiles } from "../rewards/blip-reward.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
 import { type CaseFile, type CaseTensor, caseError, fieldsOf, inputOf, type ReplayedTensor, tokenIdsOf } from "./case-file.ts";
-import { asInput, checkPairs, floatPaths, libraryPixels, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
+import { asInput, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
 import { runOnce } from "./run-once.ts";
 
-const blipFields = z.object({ ...rewardCaseFields, enc_token_id: z.int().min(0).optional(), max_length: z.int().min(2).default(blipTextLength) });
+const blipFields = z.object({ ...rewardCaseFields, enc_token_id: z.int().min(0).optional(), dec_token_id: z.int().min(0).optional(), max_length: z.int().min(2).default(blipTextLength) });
 
 /** Sides of the grids for which the position table is resampled, to compare. */
 const grids: readonly number[] = Array.from({ length: 16 }, (_, i) => i + 1);
@@ -46,8 +46,8 @@ export async function replayBlip(kase: CaseFile, backend: Backend): Promise<Map<
   const ids = hasIds ? tokenIdsOf(kase, "input_ids", [prompts.length, "L"], blip.text.vocabulary) : own.ids;
   const mask = hasIds ? inputOf(kase, "attention_mask", ids.shape) : own.mask;
   const preprocessing = shorterSideCrop(blip.vision.imageSize, "half-even");
-  const pixels = libraryPixels(pictures, preprocessing);
-  const results = new Map<string, ReplayedTensor>([["input_ids", own.ids], ["attention_mask", own.mask], ["pixel_values", pixels]]);
+  const pixels = pixelsOf(kase, pictures, preprocessing);
+  const results = new Map<string, ReplayedTensor>([["input_ids", own.ids], ["attention_mask", own.mask], ["pixel_values", libraryPixels(pictures, preprocessing)]]);
   const add = (found: ReadonlyMap<string, ReplayedTensor>): void => {
     for (const [key, value] of found) results.set(key, value);
   };
@@ -59,12 +59,14 @@ export async function replayBlip(kase: CaseFile, backend: Backend): Promise<Map<
     seen: input("mask", inputs.get("mask")!.shape, "int32"),
   });
   const one = leaves(first);
+  // ImageReward's text tower always looks at a picture.
+  const seenTokens = head === undefined ? undefined : blipImageTokens(blip.scope(), blip, one.image);
   add(
     await runOnce(
       {
         image_tokens: blipImageTokens(blip.scope(), blip, one.image),
         ...hiddenStates(blip.scope(), "visual_encoder", "vision_hidden", (scope) => blipImageTokens(scope, blip, one.image)),
-        ...hiddenStates(blip.scope(), "text_encoder", "text_hidden", (scope) => blipText(scope.at("text_encoder"), blip.text, one.text, one.seen)),
+        ...hiddenStates(blip.scope(), "text_encoder", "text_hidden", (scope) => blipText(scope.at("text_encoder"), blip.text, one.text, one.seen, seenTokens)),
       },
       first,
       backend,

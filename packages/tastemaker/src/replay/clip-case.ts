@@ -1,16 +1,15 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, observed, openAffineHead, type Scope, type Tokenizer, unitRows } from "@tastemaker/diffusion";
-import { type Backend, gradients, input, matmul, mul, reshape, sum, type Tensor, transpose } from "@tastemaker/tensor";
+import { clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, longerSidePad, observed, openAffineHead, type Scope, type Tokenizer, unitRows } from "@tastemaker/diffusion";
+import { type Backend, gradients, input, matmul, reshape, sum, type Tensor } from "@tastemaker/tensor";
 import { z } from "zod";
 
 import { type ClipNetwork, openClipNetwork } from "../rewards/clip-network.ts";
 import { type ClipRewardName, clipKindPreprocessing, clipKinds, idsWithoutEnd } from "../rewards/clip-reward.ts";
-import { longerSidePad } from "@tastemaker/diffusion";
 import { openRewardFile } from "../rewards/reward-files.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
 import { type CaseFile, type CaseTensor, caseError, fieldsOf, type ReplayedTensor, readCaseTensors, tokenIdsOf } from "./case-file.ts";
-import { asInput, checkPairs, floatPaths, libraryPixels, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
+import { asInput, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
 import { runOnce } from "./run-once.ts";
 
 const clipFields = z.object(rewardCaseFields);
@@ -95,7 +94,7 @@ export async function replayClipReward(kase: CaseFile, backend: Backend): Promis
   // The recorded ids go on where there are some, so that a tokenizer and a network can be wrong one at a time.
   const ids = kase.inputs.has("input_ids") ? tokenIdsOf(kase, "input_ids", [prompts.length, "L"], vocabulary) : own;
   const preprocessing = await clipKindPreprocessing(name, clip);
-  const pixels = libraryPixels(pictures, preprocessing);
+  const pixels = pixelsOf(kase, pictures, preprocessing);
   const features = await featuresOf(clip, pixels, ids, backend);
   const pair: PairScore = {
     preprocessing,
@@ -110,7 +109,7 @@ export async function replayClipReward(kase: CaseFile, backend: Backend): Promis
   const { scores, gradient } = await pixelGradients(pair, pixels, pairs, backend);
   const results = new Map<string, ReplayedTensor>([
     ["input_ids", own],
-    ["pixel_values", pixels],
+    ["pixel_values", libraryPixels(pictures, preprocessing)],
     ...Object.entries(features),
     ["score", score!],
     ["pair_score", scores],
@@ -148,7 +147,7 @@ export async function replayAesthetic(kase: CaseFile, backend: Backend): Promise
   const inputs = kase.inputs.has("image.0") ? kase.inputs : await readCaseTensors(join(kase.directory, images ?? join(tower, "inputs.safetensors")));
   const pictures = picturesOf({ directory: kase.directory, inputs });
   const preprocessing = await clipKindPreprocessing("clip-score", clip);
-  const pixels = libraryPixels(pictures, preprocessing);
+  const pixels = pixelsOf(kase, pictures, preprocessing);
   const { weights } = await openRewardFile(await findCheckpoint(kase.directory));
   const head = openAffineHead(weights);
 
@@ -162,8 +161,8 @@ export async function replayAesthetic(kase: CaseFile, backend: Backend): Promise
   const { width } = head;
   const eye = Float64Array.from({ length: width * width }, (_, i) => (i % (width + 1) === 0 ? 1 : 0));
   const probes = new Map<string, CaseTensor>([["zero", real([1, width], new Float64Array(width))], ["eye", real([width, width], eye)]]);
-  const atZero = head.apply(input("zero", [1, width]));
-  const map = await runOnce({ bias: atZero, units: head.apply(input("eye", [width, width])), score_of_zero_embedding: reshape(head.apply(unitRows(input("zero", [1, width]))), []) }, probes, backend);
+  const zero = input("zero", [1, width]);
+  const map = await runOnce({ bias: head.apply(zero), units: head.apply(input("eye", [width, width])), score_of_zero_embedding: reshape(head.apply(unitRows(zero)), []) }, probes, backend);
   const bias = map.get("bias")!.data[0]!;
   results.set("affine_bias", real([], [bias]));
   results.set("affine_weight", real([width], Float64Array.from(map.get("units")!.data as ArrayLike<number>, (value) => value - bias)));

@@ -59,6 +59,11 @@ export function libraryPixels(pictures: readonly Picture[], { size, pixelValues 
   return real([pictures.length, 3, size, size], data);
 }
 
+/** Pixel values that the case records (`pixel_values`), so that preprocessing and network can be wrong one at a time; else those of the library path. */
+export function pixelsOf({ inputs }: Pick<CaseFile, "inputs">, pictures: readonly Picture[], preprocessing: Preprocessing): CaseTensor {
+  return inputs.get("pixel_values") ?? libraryPixels(pictures, preprocessing);
+}
+
 /** Rows of a tensor in another order. */
 export function rowsOf({ shape, data, dtype }: CaseTensor, rows: readonly number[]): CaseTensor {
   const size = data.length / shape[0]!;
