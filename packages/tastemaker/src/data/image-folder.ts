@@ -14,7 +14,8 @@ const pictureExtensions = [".png", ".jpg", ".jpeg", ".webp"];
 const captionLists = ["captions.jsonl", "metadata.jsonl"];
 const captionLine = z.object({ file_name: z.string().min(1), text: z.string() });
 
-interface Entry {
+/** A picture of a folder with its caption. */
+export interface CaptionedFile {
   /** Relative to the folder, with `/`. */
   readonly file: string;
   readonly caption: string;
@@ -29,9 +30,9 @@ export class ImageFolder implements CaptionedImages {
   readonly size: number;
   readonly imageSize: number;
   readonly #directory: string;
-  readonly #entries: readonly Entry[];
+  readonly #entries: readonly CaptionedFile[];
 
-  private constructor(directory: string, entries: readonly Entry[], imageSize: number) {
+  private constructor(directory: string, entries: readonly CaptionedFile[], imageSize: number) {
     this.name = directory;
     this.size = entries.length;
     this.imageSize = imageSize;
@@ -49,33 +50,7 @@ export class ImageFolder implements CaptionedImages {
         "image-size",
         `image folder: expected a size of at least 1 px, got ${imageSize}`,
       );
-    let files: string[];
-    try {
-      files = (await readdir(directory, { recursive: true }))
-        .map((file) => file.split(sep).join("/"))
-        .sort();
-    } catch (error) {
-      throw new UsageError(
-        "folder-unreadable",
-        `image folder ${directory}: expected a readable folder, got ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
-        "check the path",
-      );
-    }
-    const pictures = files.filter((file) =>
-      pictureExtensions.includes(extname(file).toLowerCase()),
-    );
-    const list = captionLists.find((name) => files.includes(name));
-    const entries =
-      list === undefined
-        ? await captionsBeside(directory, pictures, files)
-        : await captionsFromList(directory, list, files);
-    if (entries.length === 0) {
-      throw new UsageError(
-        "no-pictures",
-        `image folder ${directory}: expected pictures (${pictureExtensions.join(", ")}), got none`,
-        "check the path",
-      );
-    }
+    const entries = await listCaptionedFiles(directory);
     return new ImageFolder(directory, entries, imageSize);
   }
 
@@ -123,13 +98,44 @@ export class ImageFolder implements CaptionedImages {
   }
 }
 
+/** Names of a folder's files (subfolders too), sorted, with `/`. @throws UsageError `folder-unreadable` */
+async function listFiles(directory: string): Promise<string[]> {
+  try {
+    return (await readdir(directory, { recursive: true })).map((file) => file.split(sep).join("/")).sort();
+  } catch (error) {
+    throw new UsageError("folder-unreadable", `image folder ${directory}: expected a readable folder, got ${(error as NodeJS.ErrnoException).code ?? String(error)}`, "check the path");
+  }
+}
+
+/** The pictures of a folder (subfolders too), sorted by name. @throws UsageError `folder-unreadable`, `no-pictures` */
+export async function listPictures(directory: string): Promise<string[]> {
+  return picturesAmong(directory, await listFiles(directory));
+}
+
+function picturesAmong(directory: string, files: readonly string[]): string[] {
+  const pictures = files.filter((file) => pictureExtensions.includes(extname(file).toLowerCase()));
+  if (pictures.length > 0) return pictures;
+  throw new UsageError("no-pictures", `image folder ${directory}: expected pictures (${pictureExtensions.join(", ")}), got none`, "check the path");
+}
+
+/**
+ * The pictures of a folder with their captions, sorted by name.
+ * @throws UsageError `folder-unreadable`, `no-pictures`, `caption-missing`, `caption-malformed`, `picture-missing`
+ */
+export async function listCaptionedFiles(directory: string): Promise<CaptionedFile[]> {
+  const files = await listFiles(directory);
+  const pictures = picturesAmong(directory, files);
+  const list = captionLists.find((name) => files.includes(name));
+  return list === undefined ? captionsBeside(directory, pictures, files) : captionsFromList(directory, list, files);
+}
+
 async function captionsBeside(
   directory: string,
   pictures: readonly string[],
   files: readonly string[],
-): Promise<Entry[]> {
+): Promise<CaptionedFile[]> {
   const known = new Set(files);
-  const entries: Entry[] = [];
+  const entries: CaptionedFile[] = [];
   const missing: string[] = [];
   for (const file of pictures) {
     const text = file.slice(0, -extname(file).length) + ".txt";
@@ -151,9 +157,9 @@ async function captionsFromList(
   directory: string,
   list: string,
   files: readonly string[],
-): Promise<Entry[]> {
+): Promise<CaptionedFile[]> {
   const known = new Set(files);
-  const entries = new Map<string, Entry>();
+  const entries = new Map<string, CaptionedFile>();
   const lines = (await readFile(join(directory, list), "utf8")).split("\n");
   for (const [i, line] of lines.entries()) {
     if (line.trim() === "") continue;

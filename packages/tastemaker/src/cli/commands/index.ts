@@ -10,6 +10,7 @@ import { register as registerPretrain } from "./pretrain.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerReport } from "./report.ts";
 import { register as registerResume } from "./resume.ts";
+import { register as registerScore } from "./score.ts";
 import { register as registerTrain } from "./train.ts";
 import { register as registerWorld } from "./world.ts";
 
@@ -23,6 +24,7 @@ export function registerCommands(program: Command): void {
   registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain);
   registerResume(program, async () => (await import("../../train/train-command.ts")).runResume);
   registerEvaluate(program, async () => (await import("../../train/train-command.ts")).runEvaluate);
+  registerScore(program, async () => (await import("../../score/score-command.ts")).runScore);
   registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
   registerDemo(program, async () => (await import("../../demo/demo-command.ts")).runDemo);
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
