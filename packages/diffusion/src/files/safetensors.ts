@@ -119,13 +119,14 @@ function checkEntry(name: string, value: unknown, dataStart: number, file: Rando
   return { dtype: dtype as SafetensorsDType, shape: [...shape] as number[], offset: dataStart + begin, sizeBytes: end - begin };
 }
 
-/** No weight is larger; a view that repeats elements could claim any size. */
-const largestViewBytes = 2 ** 33;
+/** Views of small files may be larger than the file by any factor up to this many bytes. */
+const smallestViewLimit = 65_536;
 
 /** The stored bytes of a tensor, row-major, little-endian. Throws `UsageError`. */
 export async function readTensorBytes(file: RandomAccessFile, { dtype, shape, offset, sizeBytes, strides }: SafetensorsEntry): Promise<Uint8Array> {
-  if (strides !== undefined && sizeBytes > largestViewBytes) {
-    throw new UsageError("view-too-large", `tensor: expected a view of at most ${largestViewBytes} bytes, got ${sizeBytes} (at ${file.name})`, "the tensor repeats its elements; save it with .contiguous()");
+  // A stride of zero could make any size of a few bytes.
+  if (strides !== undefined && sizeBytes > Math.max(2 * file.sizeBytes, smallestViewLimit)) {
+    throw new UsageError("view-too-large", `tensor: expected a view of at most twice the file's ${file.sizeBytes} bytes, got ${sizeBytes} (at ${file.name})`, "the tensor repeats its elements; save it with .contiguous()");
   }
   const elementBytes = SAFETENSORS_DTYPE_BITS[dtype] / 8;
   const length = strides === undefined ? sizeBytes : stridedSpanBytes(shape, strides, elementBytes);
