@@ -17,7 +17,7 @@ export interface RocmCase {
 /** The step that `../shared/bench/torch_rocm_step.py` times: KL (or no) divergence with the exact reference, PickScore, LoRA on all attentions. */
 export async function rocmOptions({ model: path, clip, steps, batch, checkpointing, hasDivergence, rank }: RocmCase, backend: Backend): Promise<RocmStepOptions> {
   const model = await openModel(path);
-  const reward = await openReward({ name: "pick-score", path: clip }, backend);
+  const reward = await openReward({ name: "pick-score", path: clip }, backend, undefined);
   const { parts, unet, vae, latentShape } = model;
   return {
     model: {

@@ -69,21 +69,35 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
 export const rewardNames: readonly string[] = Object.keys(rewards);
 
 /**
- * Opens a reward by name: with `path`, the weights there; without, those of the embedded world.
+ * Where a reward's files are: as the setting says (`emoji` as the path means the embedded world's), else those that belong to the base model, the embedded world's or the
+ * published ones.
+ */
+function placesOf({ name, path, vocabulary, clip }: Omit<RewardSetting, "weight">, { world, published }: RewardEntry, model: string | undefined): RewardPlaces {
+  if (path !== undefined && path !== worldName) return { path, vocabulary, clip };
+  if (path === worldName || model === worldName) {
+    if (world !== undefined) return { path: world, vocabulary, clip };
+    if (path === worldName) throw new UsageError("reward-weights-missing", `reward ${name}: expected one that the embedded world has, got none`, `say where its weights are: {"name": "${name}", "path": FOLDER}`);
+  }
+  if (published !== undefined) return { path: published.path, vocabulary: vocabulary ?? published.vocabulary, clip: clip ?? published.clip };
+  throw new UsageError("reward-weights-missing", `reward ${name}: expected the path of its weights, got none`, `say where they are: {"name": "${name}", "path": PATH}`);
+}
+
+/**
+ * Opens a reward by name.
+ *
+ * @param model Name of the base model, whose own rewards are the default; undefined: the published ones.
  * @throws UsageError `unknown-name`, `reward-weights-missing` and whatever the files give reason to
  */
-export async function openReward({ name, path, vocabulary, clip }: Omit<RewardSetting, "weight">, backend: Backend): Promise<Reward> {
+export async function openReward(setting: Omit<RewardSetting, "weight">, backend: Backend, model: string | undefined): Promise<Reward> {
+  const { name } = setting;
   const found = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
   if (found === undefined) throw unknownNameError("reward", name, rewardNames);
-  const location = path ?? found.world;
-  if (location === undefined) {
-    throw new UsageError("reward-weights-missing", `reward ${name}: expected the folder of its weights, got none (the embedded world has no such reward)`, `say where they are: {"name": "${name}", "path": FOLDER}`);
+  const places = placesOf(setting, found, model);
+  if (!existsSync(places.path)) {
+    const hint = places.path === found.world ? "the embedded world's weights are not built; run `npm run world`" : "check the path";
+    throw new UsageError("reward-weights-missing", `reward ${name}: expected its weights, got nothing (at ${places.path})`, hint);
   }
-  if (!existsSync(location)) {
-    const hint = path === undefined ? "the embedded world's weights are not built; run `npm run world`" : "check the path";
-    throw new UsageError("reward-weights-missing", `reward ${name}: expected its weights, got nothing (at ${location})`, hint);
-  }
-  return found.open({ path: location, vocabulary, clip }, backend);
+  return found.open(places, backend);
 }
 
 /** The rewards of the embedded world that are not trained here, to be shown beside those that are; none for other models. */

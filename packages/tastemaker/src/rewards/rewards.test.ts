@@ -20,7 +20,7 @@ describe("rewards", () => {
     const expected = await readCaseTensors(join(folder, "expected.safetensors"));
     const { data, shape } = expected.get("image")!;
     const scoresOf = async (name: string): Promise<ArrayLike<number>> => {
-      const reward = await openReward({ name, path: join(golden ?? "", "models", "tiny-pickscore") }, backend);
+      const reward = await openReward({ name, path: join(golden ?? "", "models", "tiny-pickscore") }, backend, undefined);
       const term = reward.gradient!.term(1, prompts.length);
       const texts = Object.fromEntries(Object.entries(term.inputs).map(([key, { shape: wanted, dtype }]) => [key, input(key, wanted, dtype)]));
       const executable = await backend.compile(program({ score: term.score(input("image", shape), texts) }));
@@ -41,7 +41,7 @@ describe("rewards", () => {
   it("the aesthetic head scores pictures alone, whatever the prompt, and has a gradient", () =>
     withTemporaryFolder(async (folder) => {
       const world = await writeTinyWorld(folder, 3);
-      const reward = await openReward({ name: "aesthetic", path: world.taste }, backend);
+      const reward = await openReward({ name: "aesthetic", path: world.taste }, backend, undefined);
       const values = (phase: number): Float32Array => Float32Array.from({ length: 3 * 64 }, (_, i) => 0.5 + 0.5 * Math.sin(i * 0.37 + phase));
       const picture = (phase: number): Picture => pictureOf(values(phase), 8, 8);
       const scores = await reward.score([picture(0), picture(1), picture(0)], ["a cat", "a cat", "a red dog"]);
@@ -56,6 +56,14 @@ describe("rewards", () => {
       await reward.dispose();
     }));
 
+  it("belong to the model: the embedded world's for it, where it has one, the published ones for others", async () => {
+    const ofWorld = await openReward({ name: "clip-score" }, backend, "emoji");
+    const named = await openReward({ name: "clip-score", path: "emoji" }, backend, undefined);
+    expect(named.files).toEqual(ofWorld.files);
+    await expect(openReward({ name: "pick-score", path: "emoji" }, backend, "emoji")).rejects.toMatchObject({ code: "reward-weights-missing" });
+    for (const reward of [ofWorld, named]) await reward.dispose();
+  });
+
   it("refuse heads that cannot be a score", () =>
     withTemporaryFolder(async (folder) => {
       const world = await writeTinyWorld(folder, 3);
@@ -65,12 +73,12 @@ describe("rewards", () => {
         await writeFile(join(broken, "config.json"), JSON.stringify(config));
         await writeFile(join(broken, "model.safetensors"), encodeSafetensors(new Map()));
       };
-      const opened = (): Promise<unknown> => openReward({ name: "aesthetic", path: broken }, backend);
+      const opened = (): Promise<unknown> => openReward({ name: "aesthetic", path: broken }, backend, undefined);
       await write({ clip: "../clip", layers: [2] });
       await expect(opened()).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining("expected 1 as the last layer's width, got 2") as string });
       await write({ layers: [1] });
       await expect(opened()).rejects.toMatchObject({ name: "UsageError", code: "head-config" });
-      await expect(openReward({ name: "aesthetic", path: world.clip }, backend)).rejects.toMatchObject({ name: "UsageError", code: "head-config" });
-      await expect(openReward({ name: "aesthetic", path: join(folder, "none") }, backend)).rejects.toMatchObject({ code: "reward-weights-missing" });
+      await expect(openReward({ name: "aesthetic", path: world.clip }, backend, undefined)).rejects.toMatchObject({ name: "UsageError", code: "head-config" });
+      await expect(openReward({ name: "aesthetic", path: join(folder, "none") }, backend, undefined)).rejects.toMatchObject({ code: "reward-weights-missing" });
     }));
 });

@@ -116,7 +116,7 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
   try {
     for (const { name, path } of parseRewards(options.reward)) {
       const { clip, vocabulary } = options;
-      rewards.push(await openReward({ name, ...(path === undefined ? {} : { path }), ...(clip === undefined ? {} : { clip }), ...(vocabulary === undefined ? {} : { vocabulary }) }, backend));
+      rewards.push(await openReward({ name, ...(path === undefined ? {} : { path }), ...(clip === undefined ? {} : { clip }), ...(vocabulary === undefined ? {} : { vocabulary }) }, backend, undefined));
     }
     const { image: images = [], prompt: prompts = [], rows: table, imageColumn, promptColumn, out, gradient } = options;
     const rows = await openScoreRows({ images, prompts, rows: table, imageColumn, promptColumn, needsText: rewards.some(({ needsText }) => needsText) });

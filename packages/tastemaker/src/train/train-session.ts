@@ -36,7 +36,7 @@ export interface TrainSession {
 
 /** The paths that are there, made absolute. */
 function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, resolve(path)]])));
+  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, path === worldName ? path : resolve(path)]])));
 }
 
 /** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
@@ -59,7 +59,7 @@ async function openRewards(config: TrainConfig, backend: Backend): Promise<Train
     if (opened.some(({ reward }) => reward.name === setting.name)) {
       throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
     }
-    const reward = await openReward(setting, backend);
+    const reward = await openReward(setting, backend, config.model);
     opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight });
   }
   return opened;
