@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { CommandContext } from "../cli/command-context.ts";
+import { openRunEvents } from "../logs/run-events.ts";
 import { wallClock } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
 import { RunDirectory } from "../storage/run-directory.ts";
@@ -25,6 +26,7 @@ export async function runStage(
   const { stage, settings } = await prepare(request);
   const run = await openOrCreateRun(options.out, kind, { ...settings, data: request.data, seed: request.seed }, options.threads);
   try {
+    run.follow(await openRunEvents(run.paths.root));
     const plan = {
       samples: settings.samples,
       seed: request.seed,

@@ -84,6 +84,13 @@ export async function findLatestCheckpoint(root: string): Promise<Checkpoint | u
   return (await listCheckpoints(runPaths(root).checkpoints)).complete.at(-1);
 }
 
+/** Told of every line that a run's logs receive, after it was written, and closed with the run. */
+export interface RunFollower {
+  metrics(line: object): Promise<void>;
+  timings(line: object): Promise<void>;
+  close(): Promise<void>;
+}
+
 /**
  * A run directory held by this process. `metrics.jsonl` holds nothing that depends on time or machine load, and is cut back to the
  * checkpoint on resume, so an interrupted run ends with the same bytes as an uninterrupted one.
@@ -98,6 +105,7 @@ export class RunDirectory {
   readonly #lock: RunLock;
   readonly #metrics: AppendLog;
   readonly #timings: AppendLog;
+  #follower: RunFollower | undefined;
 
   private constructor(paths: RunPaths, record: RunRecord, latest: Checkpoint | undefined, warnings: string[], lock: RunLock, metrics: AppendLog, timings: AppendLog) {
     this.paths = paths;
@@ -163,14 +171,21 @@ export class RunDirectory {
     return new RunDirectory(paths, record, latest, warnings, lock, metrics, timings);
   }
 
+  /** Hands every further line to `follower` too. */
+  follow(follower: RunFollower): void {
+    this.#follower = follower;
+  }
+
   /** Appends one iteration's numbers; they must be a function of the configuration alone (no times, no memory figures). */
   async appendMetrics(line: object): Promise<void> {
     await this.#metrics.append(line);
+    await this.#follower?.metrics(line);
   }
 
   /** Appends what depends on the machine: durations, memory. */
   async appendTimings(line: object): Promise<void> {
     await this.#timings.append(line);
+    await this.#follower?.timings(line);
   }
 
   /**
@@ -198,6 +213,7 @@ export class RunDirectory {
 
   /** Closes the logs and gives the lock back. */
   async close(): Promise<void> {
+    await this.#follower?.close();
     await this.#metrics.close();
     await this.#timings.close();
     await this.#lock.release();

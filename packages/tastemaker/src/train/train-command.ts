@@ -6,6 +6,7 @@ import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";
 import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
+import { openRunEvents } from "../logs/run-events.ts";
 import type { EvaluationRecord } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
 import { writeReport } from "../report/write-report.ts";
@@ -50,6 +51,7 @@ export interface TrainContext extends CommandContext {
 async function trainToEnd(session: TrainSession, config: TrainConfig, state: TrainState, run: RunDirectory, context: TrainContext): Promise<string | undefined> {
   const { output, signal, timeOver } = context;
   const root = shownPath(run.paths.root);
+  run.follow(await openRunEvents(run.paths.root));
   const progress = new Progress({ label: "training", total: config.iterations, initial: state.iteration });
   let isFinished = true;
   try {

@@ -1,6 +1,7 @@
 import { type HostData, UsageError } from "@tastemaker/tensor";
 import type { TrainConfig } from "../config/train-config.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
+import { sheetName } from "../logs/run-events.ts";
 import { stackNoise } from "../models/image-sampler.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import type { MetricsLine } from "../report/report-data.ts";
@@ -139,11 +140,13 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
       const heldOut = heldOutPoints(scored);
       score = rewards.reduce((total, { reward, weight }) => total + weight * heldOut[reward.name]!.mean, 0);
       line = { ...line, heldOut };
-      await run.writeFile(`samples/iteration-${String(done).padStart(6, "0")}.png`, await evaluator.sheet(scored));
+      await run.writeFile(`samples/${sheetName(done)}`, await evaluator.sheet(scored));
     }
     if (iteration === 0 && evaluation.every > 0) {
       hooks.note("scoring the base model on the held-out prompts");
-      line = { ...line, heldOutBefore: heldOutPoints(await evaluator.base(state.parameters)) };
+      const base = await evaluator.base(state.parameters);
+      line = { ...line, heldOutBefore: heldOutPoints(base) };
+      await run.writeFile(`samples/${sheetName(0)}`, await evaluator.sheet(base));
     }
     await run.appendMetrics(line);
     await run.appendTimings({ iteration: done, seconds: (monotonicMs() - startedAt) / 1000, memoryBytes: process.memoryUsage.rss() });
