@@ -4,15 +4,34 @@ import { dirname, join, resolve } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { ExportOptions } from "../cli/commands/export.ts";
+import { readMetricsCsv } from "../logs/metrics-csv.ts";
 import { adapterFileName } from "../models/adapter.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { listCheckpoints, verifyCheckpoint } from "../storage/checkpoint.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { readRunRecord, runPaths } from "../storage/run-directory.ts";
 
-/** `tastemaker export RUN`: a checkpoint's adapter, which already is what diffusers reads (alpha/rank folded into B). */
+/** `tastemaker export RUN`: the adapter, or with `--metrics` the table of metrics; both when `--out` or `--step` is given too. */
 export async function runExport(options: ExportOptions, { output }: CommandContext): Promise<void> {
   await readRunRecord(options.run);
+  const { metrics } = options;
+  const isAdapterWanted = metrics === undefined || options.out !== undefined || options.step !== undefined;
+  const adapter = isAdapterWanted ? await exportAdapter(options) : undefined;
+  if (adapter !== undefined) output.print(adapter.file);
+  const table = metrics === undefined ? undefined : await exportMetrics(options.run, resolve(metrics));
+  if (table !== undefined) output.print(table.file);
+  output.result({ ...adapter, ...(table === undefined ? {} : { metrics: table }) });
+}
+
+async function exportMetrics(run: string, file: string): Promise<{ readonly file: string; readonly rows: number }> {
+  const { text, rows } = await readMetricsCsv(run);
+  await ensureFolder(dirname(file));
+  await writeFileAtomic(file, text);
+  return { file, rows };
+}
+
+/** A checkpoint's adapter, which already is what diffusers reads (alpha/rank folded into B). */
+async function exportAdapter(options: ExportOptions): Promise<{ readonly file: string; readonly step: number }> {
   const { complete } = await listCheckpoints(runPaths(options.run).checkpoints);
   const checkpoint = options.step === undefined ? complete.at(-1) : complete.find(({ step }) => step === options.step);
   if (checkpoint === undefined) {
@@ -25,6 +44,5 @@ export async function runExport(options: ExportOptions, { output }: CommandConte
   const file = resolve(isFolder ? join(out, adapterFileName) : out);
   await ensureFolder(dirname(file));
   await writeFileAtomic(file, await readFile(join(checkpoint.path, adapterFileName)));
-  output.print(file);
-  output.result({ file, step: checkpoint.step });
+  return { file, step: checkpoint.step };
 }
