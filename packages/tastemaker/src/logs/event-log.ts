@@ -1,10 +1,11 @@
+import { appendFileSync } from "node:fs";
 import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { wallClock } from "../storage/clock.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { isSystemError, storageError } from "../storage/storage-error.ts";
-import { encodeFileVersion, encodeRestart, encodeSummary, type EventValues, readEventHead } from "./event-message.ts";
+import { encodeFileVersion, encodeSessionStart, encodeSummary, type EventValues, readEventHead } from "./event-message.ts";
 import { encodeRecord, readRecords } from "./tf-record.ts";
 
 /** TensorBoard looks for `tfevents` in a name and reads a folder's files in the order of their names. */
@@ -18,7 +19,7 @@ async function cutFile(path: string, lastStep: number, newest: Map<string, numbe
   const file = await open(path, "r+");
   try {
     let kept = 0;
-    for await (const { data, end } of readRecords(file)) {
+    for (const { data, end } of readRecords(file.fd)) {
       let head: ReturnType<typeof readEventHead>;
       try {
         head = readEventHead(data);
@@ -105,7 +106,9 @@ export class EventLog {
     const tags = [...values.scalars.keys(), ...values.images.keys()];
     if (tags.length === 0) return;
     const now = wallClock().getTime();
-    await this.#write([...(this.#file === undefined ? await this.#begin(now) : []), encodeSummary(now, step, values)]);
+    this.#file ??= await this.#create(now);
+    const head = this.#bytes === 0 ? [encodeFileVersion(now), encodeSessionStart(now, this.#lastStep + 1)] : [];
+    await this.#write(this.#file, [...head, encodeSummary(now, step, values)]);
     for (const tag of tags) this.#newest.set(tag, step);
   }
 
@@ -115,28 +118,27 @@ export class EventLog {
     await file?.close();
   }
 
-  /** Creates the file and returns its first events. */
-  async #begin(now: number): Promise<Uint8Array[]> {
+  async #create(now: number): Promise<FileHandle> {
     await ensureFolder(this.#folder);
     const older = this.#olderSeconds;
     // Later than every older file even within a second or after the clock was set back, because the order of the names counts.
     const seconds = Math.max(Math.floor(now / 1000), older === undefined ? 0 : older + 1);
     this.#path = join(this.#folder, `events.out.tfevents.${String(seconds).padStart(10, "0")}.tastemaker`);
     try {
-      this.#file = await open(this.#path, "ax");
+      return await open(this.#path, "ax");
     } catch (error) {
       throw storageError(error, "create", this.#path);
     }
-    return [encodeFileVersion(now), ...(older === undefined ? [] : [encodeRestart(now, this.#lastStep + 1)])];
   }
 
-  async #write(events: readonly Uint8Array[]): Promise<void> {
+  async #write(file: FileHandle, events: readonly Uint8Array[]): Promise<void> {
     const bytes = Buffer.concat(events.map(encodeRecord));
     try {
-      await this.#file!.appendFile(bytes);
+      // The thread pool would cost ten times the write, and the loops that are waiting block this thread for much longer anyway.
+      appendFileSync(file.fd, bytes);
     } catch (error) {
       // A part may be on the disk; readers would stop at it for good.
-      await this.#file!.truncate(this.#bytes).catch(() => undefined);
+      await file.truncate(this.#bytes).catch(() => undefined);
       throw storageError(error, "append to", this.#path);
     }
     this.#bytes += bytes.length;

@@ -41,8 +41,8 @@ export function encodeFileVersion(wallTimeMs: number): Uint8Array {
   return event(wallTimeMs, 0).tag(EVENT.fileVersion, WIRE.bytes).string("brain.Event:2").finish();
 }
 
-/** Says that the run was taken up again and that everything read so far from `step` on is void. */
-export function encodeRestart(wallTimeMs: number, step: number): Uint8Array {
+/** Says that a process begins to write at `step`: from the second time on, an open TensorBoard forgets what it has read of this step and later ones. */
+export function encodeSessionStart(wallTimeMs: number, step: number): Uint8Array {
   const start = new BinaryWriter().tag(1, WIRE.varint).int32(1).finish();
   return event(wallTimeMs, step).tag(EVENT.sessionLog, WIRE.bytes).bytes(start).finish();
 }

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { readJsonLines } from "../storage/append-log.ts";
 import { type RunFollower, runPaths } from "../storage/run-directory.ts";
@@ -82,7 +82,10 @@ class RunEvents implements RunFollower {
     const step = stepOf(line as Line);
     if (step === undefined) return;
     if ("iteration" in line) {
-      await this.#tuned.append(step, { scalars: scalarsOf(line, "machine") });
+      const { memoryBytes, ...others } = line as Line;
+      // An axis of bytes would read 6.4e+8.
+      const memory = typeof memoryBytes === "number" ? { memoryMiB: memoryBytes / 2 ** 20 } : {};
+      await this.#tuned.append(step, { scalars: scalarsOf({ ...others, ...memory }, "machine") });
       return;
     }
     // Pretraining writes a line per sample sheet; its seconds count from the start of the process, which the axis of wall time shows as well.
@@ -111,7 +114,8 @@ export function sheetName(iteration: number): string {
  * @throws UsageError `run-damaged`, `disk-full`, `no-permission`, …
  */
 export async function openRunEvents(root: string): Promise<RunFollower> {
-  const paths = runPaths(root);
+  // A run may be given by a link; inside it links are not followed.
+  const paths = runPaths(await realpath(root));
   const metrics = await readJsonLines(paths.metrics);
   const timings = await readJsonLines(paths.timings);
   const last = metrics.at(-1);

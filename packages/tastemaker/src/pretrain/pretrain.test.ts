@@ -3,6 +3,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { openDiffusersDirectory, readSafetensorsHeader } from "@tastemaker/diffusion";
+import { readCurves, readEvents } from "../logs/testing/read-events.ts";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 import { runTastemaker, startTastemaker, withTemporaryFolder } from "../testing/child.ts";
 
@@ -109,6 +110,12 @@ describe("pretraining on a folder of captioned pictures", () => {
       for (const file of ["metrics.jsonl", "model/vae/diffusion_pytorch_model.safetensors"]) {
         expect(readFileSync(join(folder, "killed", file)).equals(readFileSync(join(folder, "whole", file))), file).toBe(true);
       }
+      const [curves, expected] = [readCurves(join(folder, "killed")), readCurves(join(folder, "whole"))];
+      expect(expected["training/loss"]!.map(([, loss]) => loss)).toEqual(losses(join(folder, "whole")).map(Math.fround));
+      for (const [tag, curve] of Object.entries(expected)) if (tag.startsWith("training/")) expect(curves[tag], tag).toEqual(curve);
+      const sheets = readEvents(join(folder, "killed")).flatMap(({ step, images }) => Object.keys(images).map((tag) => ({ step, tag })));
+      expect(sheets.at(-1)).toEqual({ step: 240, tag: "samples/sheet" });
+      expect(new Set(sheets.map(({ step }) => step)).size).toBe(sheets.length);
     }));
 
   it("trains a CLIP that tells the captions apart", () =>
