@@ -32,7 +32,7 @@ describe("CRC-32C", () => {
 describe("event files", () => {
   it("hold scalars as float32 and pictures as they are, behind the version and the start of the session", () =>
     withTemporaryFolder(async (folder) => {
-      const png = Buffer.from(await encodePng(Float32Array.from({ length: 3 * 5 * 5 }, (_, i) => i / 75), 5));
+      const png = Buffer.from(await encodePng({ pixels: Uint8Array.from({ length: 3 * 5 * 4 }, (_, i) => 4 * i), width: 5, height: 4 }));
       const before = wallClock().getTime() / 1000;
       const log = await EventLog.open(join(folder, "base"), -1);
       const scalars = new Map([["a/π", 0.1], ["zero", 0], ["large", 1e39], ["small", -1e-46], ["none", Number.NaN], ["below", Number.NEGATIVE_INFINITY]]);
@@ -43,7 +43,7 @@ describe("event files", () => {
       expect(others).toEqual([]);
       expect(version).toMatchObject({ step: 0, fileVersion: "brain.Event:2" });
       expect(start).toMatchObject({ step: 0, session: 1 });
-      expect(event).toMatchObject({ step: 3_000_000_000, images: { sheet: { width: 5, height: 5, colorspace: 3 } } });
+      expect(event).toMatchObject({ step: 3_000_000_000, images: { sheet: { width: 5, height: 4, colorspace: 3 } } });
       expect(event!.scalars).toEqual({ "a/π": Math.fround(0.1), zero: 0, large: Number.POSITIVE_INFINITY, small: -0, none: Number.NaN, below: Number.NEGATIVE_INFINITY });
       expect(event!.images["sheet"]!.png.equals(png)).toBe(true);
       expect(event!.wallTime).toBeGreaterThanOrEqual(before);
@@ -133,7 +133,7 @@ describe("event files", () => {
 
 describe("a picture's header", () => {
   it("is read of PNG only", async () => {
-    expect(describePng(Buffer.from(await encodePng(new Float32Array(3 * 64), 8)))).toMatchObject({ width: 8, height: 8, channels: 3 });
+    expect(describePng(Buffer.from(await encodePng({ pixels: new Uint8Array(3 * 64), width: 8, height: 8 })))).toMatchObject({ width: 8, height: 8, channels: 3 });
     for (const bytes of [Buffer.alloc(0), Buffer.from("GIF89a and more than thirty-three bytes of it"), Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10])]) expect(describePng(bytes)).toBeUndefined();
   });
 });
