@@ -128,6 +128,31 @@ describe("train options", () => {
       });
     }));
 
+  it("take rewards with weights, paths and addresses, whose colons are not weights", async () => {
+    const rewards = async (...texts: string[]): Promise<unknown> => (await trainConfig(...texts.flatMap((text) => ["--reward", text]))).rewards;
+    expect(await rewards("clip-score:2, aesthetic")).toEqual([
+      { name: "clip-score", weight: 2 },
+      { name: "aesthetic", weight: 1 },
+    ]);
+    expect(await rewards("warmth=./warmth.ts,sharp:-0.5=C:\\rewards\\sharp.onnx", "mine:1e-2=http://localhost:8080/score?k=1")).toEqual([
+      { name: "warmth", weight: 1, path: "./warmth.ts" },
+      { name: "sharp", weight: -0.5, path: "C:\\rewards\\sharp.onnx" },
+      { name: "mine", weight: 0.01, path: "http://localhost:8080/score?k=1" },
+    ]);
+    for (const [text, message] of [
+      ["", "--reward: expected NAME[:WEIGHT][=PATH], got \"\""],
+      ["clip-score,", "got \"\""],
+      ["clip-score:", "got \"clip-score:\""],
+      ["warmth=", "got \"warmth=\""],
+      ["./warmth.ts", "a reward of your own needs a name: --reward my-reward=./warmth.ts"],
+      ["http://localhost:1/score", "a reward of your own needs a name: --reward my-reward=http://localhost:1/score"],
+      ["warmth=./warmth.ts:0.5", "the weight comes before the path: --reward warmth:0.5=./warmth.ts"],
+      ["clip-score:much", 'expected a number, got "much" (at --reward'],
+    ] as const) {
+      await expect(rewards(text), text).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining(message) as string });
+    }
+  });
+
   it("refuse bad values naming the option", async () => {
     await expect(trainConfig("--beta", "-1")).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining("expected a number >= 0, got -1 (at --beta)") as string });
     await expect(trainConfig("--steps", "60")).rejects.toMatchObject({ message: expect.stringContaining("got 60 (at --steps)") as string });

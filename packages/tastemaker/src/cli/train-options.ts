@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Override } from "../config/load-config.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { collect } from "./help.ts";
+import { jsonOrText } from "./json-or-text.ts";
 
 /** Options of every command that takes a training configuration, as commander parses them. */
 export interface TrainOptions {
@@ -41,17 +42,9 @@ function camelCase(flag: string): string {
 /** Adds `--config`, `--set`, `--reward`, `--help-config` and the main settings as flags. */
 export function addTrainOptions(command: Command): Command {
   command.option("-c, --config <file>", "configuration file (JSON); flags override it").option("--set <path=value>", "any setting, e.g. --set lora.alpha=64 (repeatable)", collect);
-  command.option("--reward <name[:weight]>", "reward to raise (repeatable)", collect);
+  command.option("--reward <name[:weight][=path]>", "reward to raise; with a path, one of your own (repeatable, or separated by commas)", collect);
   for (const [flag, value, , , help] of settingFlags) command.option(`${flag} <${value}>`, help);
   return command.option("--help-config", "explain every setting and stop");
-}
-
-function jsonOrText(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 /** `target:0.05` → `{target: 0.05}`, `linear:1:0.1` → `{schedule, from, to}`; anything else is judged by the schema. */
@@ -60,11 +53,6 @@ function parseBeta(text: string): unknown {
   if (head === "target" && rest.length === 1) return { target: jsonOrText(rest[0]!) };
   if ((head === "linear" || head === "cosine") && rest.length === 2) return { schedule: head, from: jsonOrText(rest[0]!), to: jsonOrText(rest[1]!) };
   return jsonOrText(text);
-}
-
-function parseReward(text: string): { name: string; weight?: unknown } {
-  const at = text.lastIndexOf(":");
-  return at < 1 ? { name: text } : { name: text.slice(0, at), weight: jsonOrText(text.slice(at + 1)) };
 }
 
 /**
@@ -79,7 +67,10 @@ export async function resolveTrainOptions(options: TrainOptions, presets: readon
     if (typeof text !== "string") continue;
     overrides.push({ path, option: flag, value: kind === "text" ? text : kind === "beta" ? parseBeta(text) : jsonOrText(text) });
   }
-  if (options.reward !== undefined) overrides.push({ path: "rewards", option: "--reward", value: options.reward.map(parseReward) });
+  if (options.reward !== undefined) {
+    const { parseRewards } = await import("./parse-rewards.ts");
+    overrides.push({ path: "rewards", option: "--reward", value: parseRewards(options.reward) });
+  }
   overrides.push(...(options.set ?? []).map(parseAssignment));
   const file = options.config === undefined ? undefined : { value: await readConfigFile(options.config), path: options.config };
   const inFile = (path: string): boolean => path.split(".").reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], file?.value) !== undefined;

@@ -50,7 +50,7 @@ describe("training configuration", () => {
   it.each([
     [{ learningrate: 1 }, 'got "learningrate" (at config.json, setting learningrate); did you mean "learningRate"?'],
     [{ divergence: { knd: "kl" } }, 'configuration: expected one of kind, reduction, stepReduction, detachReference, samples, got "knd" (at config.json, setting divergence.knd); did you mean "kind"?'],
-    [{ rewards: [{ nam: "x" }] }, 'configuration: expected one of name, weight, path, got "nam" (at config.json, setting rewards.0.nam); did you mean "name"?; also wrong: rewards.0.name'],
+    [{ rewards: [{ nam: "x" }] }, 'configuration: expected one of name, weight, path, vocabulary, clip, normalize, endpoint, got "nam" (at config.json, setting rewards.0.nam); did you mean "name"?; also wrong: rewards.0.name'],
     [{ divergence: { kind: "hellingr" } }, 'configuration: expected one of none, kl, hellinger, js, js-sampled, fisher, got "hellingr" (at config.json, setting divergence.kind); did you mean "hellinger"?'],
     [{ beta: -1 }, "configuration: expected a number >= 0, got -1 (at config.json, setting beta); see `tastemaker train --help-config`"],
     [{ beta: "high" }, 'configuration: expected a number >= 0, "auto", {"target": number} or {"schedule": "constant" | "linear" | "cosine", "from": number, "to": number}, got "high" (at config.json, setting beta)'],
@@ -67,6 +67,10 @@ describe("training configuration", () => {
     [{ timesteps: "linear" }, 'configuration: expected "linspace", "skipping" or a list of timesteps from 999 down to 0, got "linear"'],
     [{ prompts: "" }, 'configuration: expected a text that is not empty, got "" (at config.json, setting prompts)'],
     [{ rewards: [] }, "configuration: expected a list of length >= 1, got []"],
+    [{ rewards: [{ name: "x", normalize: "unit" }] }, 'configuration: expected "none", "base", {"base": pictures} or {"mean": number, "std": number}, got "unit" (at config.json, setting rewards.0.normalize)'],
+    [{ rewards: [{ name: "x", normalize: { mean: 1, std: 0 } }] }, "configuration: expected a number > 0, got 0 (at config.json, setting rewards.0.normalize.std)"],
+    [{ rewards: [{ name: "x", normalize: { base: 1 } }] }, "configuration: expected a number >= 2, got 1 (at config.json, setting rewards.0.normalize.base)"],
+    [{ rewards: [{ name: "x", endpoint: { retries: -1 } }] }, "configuration: expected a number >= 0, got -1 (at config.json, setting rewards.0.endpoint.retries)"],
     [JSON.parse('{"__proto__": {"steps": 1}}') as Record<string, unknown>, 'got "__proto__"'],
   ])("refuses %j with one clear message", (value, message) => {
     expect(messageOf(() => resolve(value))).toContain(message);

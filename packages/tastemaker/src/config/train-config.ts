@@ -1,4 +1,5 @@
 import { usualGuidanceScale, worldGuidanceScale } from "../models/default-guidance.ts";
+import { usualNormalizationPictures } from "../rewards/normalization.ts";
 import { z } from "zod";
 
 /** How beta, the weight of the divergence, is found at each iteration. */
@@ -8,13 +9,28 @@ export type BetaSetting =
   | { readonly target: number }
   | { readonly schedule: "constant" | "linear" | "cosine"; readonly from: number; readonly to?: number | undefined };
 
+/** How a reward is scaled before its weight; `base` measures the base model's pictures, of which there are 64 unless a number says otherwise. */
+export type NormalizeSetting = "none" | "base" | { readonly base: number } | { readonly mean: number; readonly std: number };
+
+/** How an endpoint is asked. */
+export interface EndpointSetting {
+  readonly batchSize: number;
+  readonly concurrency: number;
+  readonly timeoutSeconds: number;
+  readonly retries: number;
+}
+
 /** One term of the weighted sum of rewards. */
 export interface RewardSetting {
   readonly name: string;
   readonly weight: number;
+  /** Of a built-in reward: its weights. Of a reward of one's own: a module, an .onnx file or an endpoint. */
   readonly path?: string | undefined;
   readonly vocabulary?: string | undefined;
   readonly clip?: string | undefined;
+  /** Undefined is `none`. */
+  readonly normalize?: NormalizeSetting | undefined;
+  readonly endpoint?: EndpointSetting | undefined;
 }
 
 /** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
@@ -76,12 +92,40 @@ const lora = z
   .prefault({})
   .describe("Low-rank adapter that is trained; the model's own weights stay frozen.");
 
+const normalizeExpected = '"none", "base", {"base": pictures} or {"mean": number, "std": number}';
+
+const normalize = z
+  .union([
+    z.enum(["none", "base"]),
+    z.strictObject({ base: z.int().min(2).max(100_000).describe("Pictures to measure.") }),
+    z.strictObject({ mean: z.number().describe("Subtracted."), std: z.number().gt(0).describe("Divided by.") }),
+  ])
+  .optional()
+  .meta({
+    description: `Scale of the reward before its weight, (r - mean) / std, so that weights of different units can be compared. "base" measures mean and std on ${usualNormalizationPictures} pictures of the base model for the training prompts when the run begins ({"base": n}: on n of them). Default: none.`,
+    expected: normalizeExpected,
+  });
+
+/** How an endpoint is asked unless a configuration says otherwise. */
+export const endpointSchema: z.ZodType<EndpointSetting> = z.strictObject({
+  batchSize: positiveInteger.max(1024).default(16).describe("Pictures per request."),
+  concurrency: positiveInteger.max(64).default(2).describe("Requests at the same time."),
+  timeoutSeconds: z.number().gt(0).max(300).default(60).describe("Time for one request; then it is sent again."),
+  retries: z.int().min(0).max(20).default(4).describe("Times a request is sent again after a failed connection, a timeout or an answer such as 503, after 0.5 s, 1 s, 2 s, ..."),
+});
+
 const reward = z.strictObject({
-  name: z.string().min(1).describe("Reward model, e.g. `clip-score`, `aesthetic`; an unknown name is answered with the list."),
+  name: z.string().min(1).describe("Reward, e.g. `clip-score`, `aesthetic`; an unknown name is answered with the list. With `path`, a new name makes a reward of your own."),
   weight: z.number().default(1).describe("Factor of this reward in the weighted sum. Negative means: make it lower."),
-  path: z.string().min(1).optional().describe("Weights of the reward model, where it does not come with the base model."),
+  path: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Weights of a built-in reward, where it does not come with the base model. For a reward of your own: a TypeScript or JavaScript module, an .onnx file, or the http(s) address of an endpoint (docs/rewards.md)."),
   vocabulary: z.string().min(1).optional().describe("Folder or file of the reward's tokenizer, where it does not lie beside the weights."),
   clip: z.string().min(1).optional().describe("For `aesthetic` with a published head: the CLIP whose embeddings it judges."),
+  normalize,
+  endpoint: endpointSchema.optional().describe("How an endpoint is asked, where path is an http(s) address."),
 });
 
 const divergence = z
