@@ -17,6 +17,7 @@ export * from "./rewards/open-reward.ts";
 export * from "./rewards/reward.ts";
 export * from "./rewards/clip-network.ts";
 export * from "./rewards/model-reward.ts";
+export type * from "./rewards/reward-module.ts";
 export * from "./storage/atomic-file.ts";
 export * from "./storage/checkpoint.ts";
 export * from "./storage/environment.ts";

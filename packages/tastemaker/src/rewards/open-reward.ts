@@ -5,6 +5,8 @@ import { worldName, worldPart } from "../models/emoji-world.ts";
 import { openAestheticReward } from "./aesthetic-reward.ts";
 import { openBlipScore, openImageReward } from "./blip-reward.ts";
 import { openClipReward } from "./clip-reward.ts";
+import { openCustomReward, refuseCustomSetting } from "./custom-reward.ts";
+import { isJpegReward, jpegReward, jpegRewardNames } from "./jpeg-reward.ts";
 import type { Reward } from "./reward.ts";
 
 /** Where the files of a reward lie; paths. */
@@ -66,7 +68,7 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
 };
 
 /** Names of all built-in rewards. */
-export const rewardNames: readonly string[] = Object.keys(rewards);
+export const rewardNames: readonly string[] = [...Object.keys(rewards), ...jpegRewardNames];
 
 /**
  * Where a reward's files are: as the setting says (`emoji` as the path means the embedded world's), else those that belong to the base model, the embedded world's or the
@@ -83,13 +85,16 @@ function placesOf({ name, path, vocabulary, clip }: Omit<RewardSetting, "weight"
 }
 
 /**
- * Opens a reward by name.
+ * Opens a reward by name. A name that is not built in needs a path, which says what kind of reward it is (`openCustomReward`; a module's code is run).
  *
  * @param model Name of the base model, whose own rewards are the default; undefined: the published ones.
  * @throws UsageError `unknown-name`, `reward-weights-missing` and whatever the files give reason to
  */
 export async function openReward(setting: Omit<RewardSetting, "weight">, backend: Backend, model: string | undefined): Promise<Reward> {
-  const { name } = setting;
+  const { name, path } = setting;
+  if (path !== undefined && !rewardNames.includes(name)) return openCustomReward({ ...setting, path }, backend, rewardNames);
+  refuseCustomSetting(setting);
+  if (isJpegReward(name)) return jpegReward(name, path);
   const found = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
   if (found === undefined) throw unknownNameError("reward", name, rewardNames);
   const places = placesOf(setting, found, model);

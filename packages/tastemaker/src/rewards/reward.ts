@@ -39,6 +39,8 @@ export interface Reward extends Metric {
   readonly needsText: boolean;
   /** One sentence. */
   readonly describe: string;
+  /** What tells versions apart where there is no file to hash, e.g. what an endpoint says of itself; a run is not continued with another one. */
+  readonly version?: string;
   readonly files: readonly string[];
   /** Undefined for a reward that gives numbers only. */
   readonly gradient?: DifferentiableScore;

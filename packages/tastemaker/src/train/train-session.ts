@@ -9,6 +9,7 @@ import { openModel, type OpenedModel, requireConsistencyModel } from "../models/
 import { TextContexts } from "../models/text-contexts.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { nodeBackend } from "../platform/runtime.ts";
+import { isAddress } from "../rewards/custom-reward.ts";
 import { openOtherRewards, openReward } from "../rewards/open-reward.ts";
 import { type Metric, requireGradient } from "../rewards/reward.ts";
 import { openWorldMetrics } from "../rewards/world-metrics.ts";
@@ -34,9 +35,13 @@ export interface TrainSession {
   dispose(): Promise<void>;
 }
 
-/** The paths that are there, made absolute. */
+/** The paths that are there, made absolute; addresses stay. */
 function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+<<<<<<< HEAD
   return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, path === worldName ? path : resolve(path)]])));
+=======
+  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, isAddress(path) ? path : resolve(path)]])));
+>>>>>>> 238390f (rewards: modules, endpoints and JPEG size)
 }
 
 /** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
