@@ -1,6 +1,7 @@
 import { type Conditioning, type Denoiser, type LcmPoint, type LcmStep, consistency, lcmPoint, withLora } from "@tastemaker/diffusion";
 import { type Operand, type Tensor, add, concat, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
 
+import type { RewardNormalization } from "../rewards/normalization.ts";
 import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
 
 /*
@@ -22,7 +23,7 @@ import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
  *
  * The gradient is pathwise: through reward, decoder and all steps, and through x_i into both networks.
  *
- * Differs from the paper: s is a mean over D unless asked otherwise (so that one β fits every picture size); several rewards are summed; f_ref may be detached.
+ * Differs from the paper: s is a mean over D unless asked otherwise (so that one β fits every picture size); several rewards are summed, each normalised where asked; f_ref may be detached.
  */
 
 /** The trained matrices in the program: `[rank, in]` and `[out, rank]` by module. */
@@ -150,12 +151,14 @@ export function rocmTrajectory(
 /** A reward's value on the batch and its factor in the sum. */
 export interface WeightedReward {
   readonly weight: number;
+  /** Undefined: the value itself is weighted. */
+  readonly normalization?: RewardNormalization | undefined;
   /** `[B]`, higher is better. */
   readonly value: Tensor;
 }
 
 /**
- * loss = mean over the batch of β ΣD − Σ weight·r.
+ * loss = mean over the batch of β ΣD − Σ weight·r, with (r − mean)/std in r's place where a reward is normalised.
  *
  * @param divergence `[N−1, B]`; undefined without one.
  * @param beta Scalar, fed at run time.
@@ -169,6 +172,7 @@ export function rocmLoss(
   batch: number,
 ): { readonly loss: Tensor; readonly divergenceTotal: Tensor } {
   const divergenceTotal = divergence === undefined ? filled(0, [batch]) : (stepReduction === "mean" ? mean : sum)(divergence, 0);
-  const reward = rewards.map(({ weight, value }) => mul(value, weight)).reduce((total, term) => add(total, term));
+  const terms = rewards.map(({ weight, value, normalization }) => mul(normalization === undefined ? value : div(sub(value, normalization.mean), normalization.std), weight));
+  const reward = terms.reduce((total, term) => add(total, term));
   return { loss: mean(sub(mul(divergenceTotal, beta), reward)), divergenceTotal };
 }

@@ -38,10 +38,12 @@ export interface HeldOutPoint {
 /** A line of `metrics.jsonl`, one per iteration; a function of the configuration alone. */
 export interface MetricsLine {
   readonly iteration: number;
-  /** Weighted sum of the rewards, mean of the batch. */
+  /** Weighted sum of the rewards (normalised where asked), mean of the batch. */
   readonly reward: number;
-  /** Each reward alone, before its weight. */
+  /** Each reward alone, before its normalisation and weight. */
   readonly rewards: Readonly<Record<string, number>>;
+  /** Of those rewards that are normalised: what enters the sum, before the weight. */
+  readonly normalized?: Readonly<Record<string, number>>;
   /** Summed over the steps, before beta. */
   readonly divergence: number;
   readonly beta: number;

@@ -82,7 +82,7 @@ export function scoreSample({ rewards, latentShape }: RocmLeaves, { vae }: RocmS
     if (gradients(sum(value), [image])[0]!.node.operator.name === "constant") {
       throw new UsageError("reward-gradient", `reward ${term.name}: expected a score that depends differentiably on the picture, got a gradient of zero`, "use a policy-gradient objective for such a reward");
     }
-    return { weight: term.weight, value };
+    return { weight: term.weight, normalization: term.normalization, value };
   });
   return { image, rewards: scored };
 }

@@ -2,6 +2,7 @@ import type { AutoencoderConfig, Denoiser, LcmStep, LoraTarget, Scope } from "@t
 import type { Backend, HostData, HostTensor, InputSpec, Shape, Tensor } from "@tastemaker/tensor";
 
 import type { DivergenceSettings } from "../objectives/divergence.ts";
+import type { RewardNormalization } from "../rewards/normalization.ts";
 import type { ParameterSet } from "./adamw.ts";
 
 /** One term of the weighted sum of rewards: a pure traced function of the picture. */
@@ -10,6 +11,8 @@ export interface RewardTerm {
   readonly name: string;
   /** Factor in the weighted sum. Negative means: make it lower. */
   readonly weight: number;
+  /** Applied to the score before its weight; what is reported stays raw. */
+  readonly normalization?: RewardNormalization | undefined;
   /** What the score needs besides the picture, with the batch size in the shapes, e.g. `{ input_ids: { shape: [B, L], dtype: "int32" } }`. */
   readonly inputs: Readonly<Record<string, InputSpec>>;
   /** @param image `[B, 3, H, W]` in [0, 1]. @returns `[B]`, higher is better. */
@@ -74,9 +77,9 @@ export interface RocmStepInputs {
 export type Numbers = Float32Array | Float64Array;
 
 export interface RocmStepResult {
-  /** mean over the batch of β·ΣD − Σ weight·reward. */
+  /** mean over the batch of β·ΣD − Σ weight·reward, the rewards normalised where asked. */
   readonly loss: number;
-  /** By reward name, `[B]`, unweighted. */
+  /** By reward name, `[B]`, neither normalised nor weighted. */
   readonly rewards: Readonly<Record<string, Numbers>>;
   /** D_i, `[N−1][B]`; zeros for `none`. */
   readonly divergence: readonly Numbers[];

@@ -12,8 +12,10 @@ import { comparePairs } from "../report/paired-statistics.ts";
 import { writeReport } from "../report/write-report.ts";
 import { wallClock } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
+import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { readRunRecord, RunDirectory } from "../storage/run-directory.ts";
 import { initialBeta } from "./beta-controller.ts";
+import { measuredOnce } from "./reward-normalization.ts";
 import { checkInputs } from "./run-inputs.ts";
 import { explainStop, runTraining } from "./train-loop.ts";
 import { absolutePaths, openSession, type TrainSession } from "./train-session.ts";
@@ -56,8 +58,9 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   let isFinished = true;
   try {
     if (state.iteration < config.iterations) {
+      const measured = await measuredOnce(run, config, () => session.measureRewards(), (text) => output.note(text));
       output.note("preparing the training step (its gradient is derived and compiled once)");
-      const parts = await session.compile();
+      const parts = await session.compile(measured);
       isFinished = await runTraining(parts, state, run, {
         shouldStop: () => signal.aborted || timeOver?.aborted === true,
         note: (text) => output.note(text),
@@ -113,6 +116,7 @@ export async function trainAndReport(given: TrainConfig, context: TrainContext):
   // Before minutes are spent on a folder that cannot be used.
   const session = await openSession(config, warn);
   try {
+    await allowRewards(config.rewards);
     const { out: _out, ...settings } = config;
     const run = await RunDirectory.create(out, {
       kind: "train",
@@ -152,6 +156,7 @@ async function withRun(root: string, context: CommandContext, use: (parts: { ses
   const run = await RunDirectory.open(root);
   try {
     for (const warning of run.warnings) warn(warning);
+    await requireAllowedRewards(config.rewards, run.record.inputs, (text) => output.note(text));
     const session = await openSession(config, warn);
     try {
       checkInputs(run.record.inputs, session.inputs);

@@ -5,6 +5,7 @@ import { sheetName } from "../logs/run-events.ts";
 import { stackNoise } from "../models/image-sampler.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import type { MetricsLine } from "../report/report-data.ts";
+import { normalizeScore, type RewardNormalization } from "../rewards/normalization.ts";
 import type { DifferentiableScore, Reward } from "../rewards/reward.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
@@ -21,6 +22,8 @@ export interface TrainedReward {
   readonly reward: Reward;
   readonly gradient: DifferentiableScore;
   readonly weight: number;
+  /** Applied before the weight. */
+  readonly normalization: RewardNormalization | undefined;
 }
 
 /** What the loop works with; nothing here changes while it runs. */
@@ -43,8 +46,9 @@ export interface TrainParts {
 export interface IterationResult {
   readonly gradients: ParameterSet;
   readonly loss: number;
+  /** As the rewards give them. */
   readonly rewards: Readonly<Record<string, number>>;
-  /** Weighted sum. */
+  /** Weighted sum of the rewards, normalised where asked. */
   readonly reward: number;
   /** Mean of |weighted sum| over the samples. */
   readonly magnitude: number;
@@ -68,6 +72,17 @@ async function runBatch(parts: TrainParts, samples: readonly Sample[], adapter: 
   });
 }
 
+/** Weighted sum of means, each normalised where asked; normalising is affine, so the mean of the sum is the sum of the means. */
+function weightedSum(rewards: readonly TrainedReward[], meanOf: (name: string) => number): number {
+  return rewards.reduce((total, { reward, weight, normalization }) => total + weight * normalizeScore(meanOf(reward.name), normalization), 0);
+}
+
+/** The means of those rewards that are normalised, as they enter the sum, before their weights; undefined when none is. */
+function normalizedMeans(rewards: readonly TrainedReward[], means: Readonly<Record<string, number>>): Readonly<Record<string, number>> | undefined {
+  const found = rewards.filter(({ normalization }) => normalization !== undefined);
+  return found.length === 0 ? undefined : Object.fromEntries(found.map(({ reward: { name }, normalization }) => [name, normalizeScore(means[name]!, normalization)]));
+}
+
 /**
  * One iteration (counted from 0): a pure function of the configuration, the adapter, beta and the iteration. Samples are addressed by their place in
  * the whole run, so batch 1 × accumulation 4 sees what 4 × 1 sees.
@@ -89,10 +104,10 @@ export async function computeIteration(parts: TrainParts, adapter: ParameterSet,
     for (let row = 0; row < batchSize; row++) {
       divergence += result.divergenceTotal[row]! / count;
       let total = 0;
-      for (const { reward, weight } of rewards) {
+      for (const { reward, weight, normalization } of rewards) {
         const value = result.rewards[reward.name]![row]!;
         rewardSums[reward.name]! += value / count;
-        total += weight * value;
+        total += weight * normalizeScore(value, normalization);
       }
       magnitude += Math.abs(total) / count;
     }
@@ -103,7 +118,7 @@ export async function computeIteration(parts: TrainParts, adapter: ParameterSet,
     }
   }
   const gradients = new Map([...sums].map(([name, sum]) => [name, Float32Array.from(sum)]));
-  const reward = rewards.reduce((total, entry) => total + entry.weight * rewardSums[entry.reward.name]!, 0);
+  const reward = weightedSum(rewards, (name) => rewardSums[name]!);
   return { gradients, loss, rewards: rewardSums, reward, magnitude, divergence };
 }
 
@@ -133,12 +148,13 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
     state.iteration = iteration + 1;
     const done = state.iteration;
 
-    let line: MetricsLine = { iteration: done, reward: result.reward, rewards: result.rewards, divergence: result.divergence, beta, loss: result.loss, gradNorm };
+    const normalized = normalizedMeans(rewards, result.rewards);
+    let line: MetricsLine = { iteration: done, reward: result.reward, rewards: result.rewards, ...(normalized && { normalized }), divergence: result.divergence, beta, loss: result.loss, gradNorm };
     let score: number | undefined;
     if (evaluation.every > 0 && (done % evaluation.every === 0 || done === iterations)) {
       const scored = await evaluator.tuned(resultOf(state));
       const heldOut = heldOutPoints(scored);
-      score = rewards.reduce((total, { reward, weight }) => total + weight * heldOut[reward.name]!.mean, 0);
+      score = weightedSum(rewards, (name) => heldOut[name]!.mean);
       line = { ...line, heldOut };
       await run.writeFile(`samples/${sheetName(done)}`, await evaluator.sheet(scored));
     }

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, UsageError, weight } from "@tastemaker/tensor";
-import type { TrainConfig } from "../config/train-config.ts";
+import type { RewardSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { adapterLayout } from "../models/adapter.ts";
 import { worldName } from "../models/emoji-world.ts";
@@ -17,6 +17,7 @@ import type { RunRecord } from "../storage/run-directory.ts";
 import { typicalDivergence } from "./beta-controller.ts";
 import { compileRocmStep } from "./rocm-step.ts";
 import { Evaluator } from "./evaluation.ts";
+import { type MeasuredRewards, measureRewards, normalizationOf } from "./reward-normalization.ts";
 import { hashInputs } from "./run-inputs.ts";
 import type { TrainedReward, TrainParts } from "./train-loop.ts";
 
@@ -28,8 +29,10 @@ export interface TrainSession {
   readonly evaluator: Evaluator;
   readonly layout: TrainParts["layout"];
   readonly typicalDivergence: number;
+  /** Measures the rewards that are normalised by the base model; empty when none is. */
+  measureRewards(): Promise<MeasuredRewards>;
   /** Compiles the gradient programs; needed for training, not for evaluation. */
-  compile(): Promise<TrainParts>;
+  compile(measured: MeasuredRewards): Promise<TrainParts>;
   /** Gives the gradient programs' memory back; what evaluates goes on working. */
   releaseStep(): Promise<void>;
   dispose(): Promise<void>;
@@ -37,11 +40,7 @@ export interface TrainSession {
 
 /** The paths that are there, made absolute; addresses stay. */
 function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
-<<<<<<< HEAD
-  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, path === worldName ? path : resolve(path)]])));
-=======
   return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, isAddress(path) ? path : resolve(path)]])));
->>>>>>> 238390f (rewards: modules, endpoints and JPEG size)
 }
 
 /** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
@@ -57,15 +56,18 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
   };
 }
 
+/** A reward as it is opened, before the base model is measured. */
+type OpenedReward = Omit<TrainedReward, "normalization"> & { readonly setting: RewardSetting };
+
 /** Opens the rewards of a configuration. @throws UsageError `reward-twice`, `reward-not-differentiable` */
-async function openRewards(config: TrainConfig, backend: Backend): Promise<TrainedReward[]> {
-  const opened: TrainedReward[] = [];
+async function openRewards(config: TrainConfig, backend: Backend): Promise<OpenedReward[]> {
+  const opened: OpenedReward[] = [];
   for (const setting of config.rewards) {
     if (opened.some(({ reward }) => reward.name === setting.name)) {
       throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
     }
     const reward = await openReward(setting, backend, config.model);
-    opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight });
+    opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight, setting });
   }
   return opened;
 }
@@ -88,6 +90,8 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
   const metrics: Metric[] = [...rewards.map(({ reward }) => reward), ...others];
   if (config.model === worldName) metrics.push(...(await openWorldMetrics(heldOut.prompts, backend)));
+  const twice = metrics.find(({ name }, index) => metrics.findIndex((metric) => metric.name === name) !== index);
+  if (twice !== undefined) throw new UsageError("reward-twice", `rewards: expected names that no metric of the evaluation has, got "${twice.name}"`, "choose another name for the reward");
   const evaluator = new Evaluator({
     model,
     layout,
@@ -115,15 +119,17 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
     evaluator,
     layout,
     typicalDivergence: typical,
-    compile: async () => {
+    measureRewards: () => measureRewards(rewards, { model, settings, prompts: prompts.prompts, seed: config.seed, contexts, backend }),
+    compile: async (measured) => {
       const { batchSize, checkpointing, lora, divergence, backpropSteps } = config;
       const { parts, unet, vae, latentShape } = model;
+      const trained = rewards.map(({ reward, gradient, weight: factor, setting }): TrainedReward => ({ reward, gradient, weight: factor, normalization: normalizationOf(setting, measured) }));
       const step = await compileRocmStep({
         model: {
           unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
           vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
         },
-        rewards: rewards.map(({ gradient, weight: factor }) => gradient.term(factor, batchSize)),
+        rewards: trained.map(({ gradient, weight: factor, normalization }) => ({ ...gradient.term(factor, batchSize), normalization })),
         settings: {
           schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
           lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
@@ -141,7 +147,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
       const width = unet.timeCondProjDim;
       const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
       const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
-      return { config, step, rewards, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator };
+      return { config, step, rewards: trained, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator };
     },
     releaseStep,
     dispose: async () => {
