@@ -21,7 +21,7 @@ export function isAddress(path: string): boolean {
 }
 
 /** A custom reward's setting. */
-export type CustomRewardSetting = Pick<RewardSetting, "name" | "endpoint"> & { readonly path: string };
+export type CustomRewardSetting = Omit<RewardSetting, "weight" | "path"> & { readonly path: string };
 
 const kinds = "a module (.ts, .mts, .js, .mjs) or an address (http://, https://)";
 
@@ -30,13 +30,14 @@ const kinds = "a module (.ts, .mts, .js, .mjs) or an address (http://, https://)
  * @param builtIn Names of the built-in rewards, for messages.
  * @throws UsageError `reward-name`, `reward-path` and whatever the kind gives reason to
  */
-export async function openCustomReward({ name, path, endpoint }: CustomRewardSetting, backend: Backend, builtIn: readonly string[] = []): Promise<Reward> {
+export async function openCustomReward({ name, path, endpoint, vocabulary, clip }: CustomRewardSetting, backend: Backend, builtIn: readonly string[] = []): Promise<Reward> {
   // The name becomes part of inputs' and files' names.
   if (!/^[A-Za-z][\w-]{0,63}$/.test(name)) {
     throw new UsageError("reward-name", `reward: expected a name that begins with a letter and has up to 64 letters, digits, - and _, got ${JSON.stringify(name.slice(0, 80))} (at ${path})`);
   }
   const kind = customKind(path);
   if (endpoint !== undefined && kind !== "endpoint") throw new UsageError("reward-path", `reward ${name}: expected an http(s) address where "endpoint" is set, got ${path}`, 'leave out "endpoint"');
+  if (vocabulary !== undefined || clip !== undefined) throw new UsageError("reward-path", `reward ${name}: expected no "${clip === undefined ? "vocabulary" : "clip"}", which belongs to built-in rewards (at ${path})`, "leave it out");
   if (kind === "endpoint") return openEndpointReward(name, path, endpoint);
   if (!existsSync(path)) throw new UsageError("reward-path", `reward ${name}: expected ${kinds}, got nothing (at ${path})`, "check the path");
   if (kind === undefined) {

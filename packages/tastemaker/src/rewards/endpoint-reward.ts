@@ -20,7 +20,7 @@ const protocol = "tastemaker-reward/1";
 
 const answerSchema = z.object({
   protocol: z.string().optional(),
-  scores: z.unknown(),
+  scores: z.unknown().optional(),
   about: z
     .object({
       unit: z.string().min(1).max(200).optional(),

@@ -19,26 +19,27 @@ export interface Finished {
 export interface Started {
   readonly child: ChildProcess;
   readonly finished: Promise<Finished>;
-  printed(text: string): Promise<void>;
+  /** What stdout holds once it contains a text. */
+  printed(text: string): Promise<string>;
 }
 
 function start(command: string, args: readonly string[], cwd: string = packageRoot): Started {
   const child = spawn(command, args, { cwd, env: { ...process.env, NO_COLOR: "1" }, stdio: ["ignore", "pipe", "pipe"] });
   let stdout = "";
   let stderr = "";
-  const waiting: { text: string; done: () => void }[] = [];
+  const waiting: { text: string; done: (printed: string) => void }[] = [];
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     stdout += chunk;
-    for (const { text, done } of waiting) if (stdout.includes(text)) done();
+    for (const { text, done } of waiting) if (stdout.includes(text)) done(stdout);
   });
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
   const finished = new Promise<Finished>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
   });
-  const printed = (text: string): Promise<void> =>
+  const printed = (text: string): Promise<string> =>
     new Promise((resolve, reject) => {
-      if (stdout.includes(text)) return resolve();
+      if (stdout.includes(text)) return resolve(stdout);
       waiting.push({ text, done: resolve });
       void finished.then((end) => reject(new Error(`the process ended before it printed "${text}": ${end.stderr}`)));
     });
