@@ -109,6 +109,25 @@ const variants: Record<string, Variant> = {
 };
 
 describe("ROCM step", () => {
+  it.each(["none", "step"] as const)("weights normalised rewards in the loss and reports raw ones (%s)", async (checkpointing) => {
+    const inputs = inputsOf({});
+    const plain = await (await compile({}, checkpointing)).run(inputs);
+    const options = optionsOf({}, checkpointing, reference);
+    const normalization = { mean: 0.4, std: 0.05 };
+    const step = await compileRocmStep({ ...options, rewards: [{ ...rewards[0]!, normalization }, rewards[1]!] });
+    opened.push(step);
+    const normalised = await step.run(inputs);
+    for (const name of ["bright", "near"]) expect(relativeDistance(normalised.rewards[name]!, plain.rewards[name]!)).toBeLessThan(1e-12);
+    const bright = [...plain.rewards["bright"]!];
+    // −mean((r − 0.4)/0.05) in the place of −mean(r).
+    const shift = bright.reduce((total, value) => total + value - (value - 0.4) / 0.05, 0) / BATCH;
+    expect(normalised.loss).toBeCloseTo(plain.loss + shift, 9);
+    const heavier = await compileRocmStep({ ...options, rewards: [{ ...rewards[0]!, weight: 1 / 0.05 }, rewards[1]!] });
+    opened.push(heavier);
+    const { gradients } = await heavier.run(inputs);
+    for (const [name, values] of normalised.gradients) expect(relativeDistance(values, gradients.get(name)!), name).toBeLessThan(1e-6);
+  });
+
   it.each(Object.keys(variants))("gives the same numbers for both ways of running it: %s", async (name) => {
     const variant = variants[name]!;
     const inputs = inputsOf(variant);
