@@ -1,4 +1,5 @@
 // Few colours, as in flat design. Plain numbers from 8-bit pictures: any code, any library, but no gradient.
+//   tastemaker score --reward palette=examples/rewards/palette.ts --image FOLDER
 import type { RewardModule } from "tastemaker";
 
 export default {

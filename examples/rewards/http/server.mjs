@@ -1,5 +1,6 @@
 // A reward as a server, in plain Node: minus the size of the picture's PNG in kB, so plain pictures score high.
-//   node examples/rewards/http/server.mjs 8080          then the reward {"name": "plain", "path": "http://127.0.0.1:8080/"}
+//   node examples/rewards/http/server.mjs 8080
+//   tastemaker score --reward plain=http://127.0.0.1:8080/ --image cat.png --prompt "a cat"
 import { createServer } from "node:http";
 
 const server = createServer(async (request, response) => {

@@ -58,7 +58,7 @@ function pictures(count: number): { pictures: Picture[]; prompts: string[] } {
 }
 
 const quick = { batchSize: 2, concurrency: 2, timeoutSeconds: 5, retries: 2 };
-const open = (path: string, changes: Partial<typeof quick> = {}, name = "my-taste"): Promise<Reward> => openReward({ name, path, endpoint: { ...quick, ...changes } }, backend);
+const open = (path: string, changes: Partial<typeof quick> = {}, name = "my-taste"): Promise<Reward> => openReward({ name, path, endpoint: { ...quick, ...changes } }, backend, undefined);
 
 async function expectFailure(action: Promise<unknown>, message: RegExp): Promise<void> {
   await expect(action).rejects.toMatchObject({ name: "UsageError", message: expect.stringMatching(message) as string });
@@ -181,7 +181,7 @@ describe("an endpoint", () => {
   it("that changes its version on the way is an error", async () => {
     const { address } = await serve((request, response, index) => reply(response, { scores: lengths(request), about: { version: index === 0 ? "1" : "2" } }));
     const reward = await open(address);
-    expect(reward.version).toBe("1");
+    expect(reward.version).toBe(`${address} 1`);
     const { pictures: shown, prompts } = pictures(1);
     await expectFailure(reward.score(shown, prompts), /expected version 1 of the endpoint throughout, got 2/);
   });

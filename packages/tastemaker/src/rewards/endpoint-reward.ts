@@ -89,7 +89,7 @@ export async function openEndpointReward(name: string, given: string, settings: 
     return { scores: checkScores(name, scores, pictures.length, address), about };
   };
   const { about } = await ask([probePicture()], ["a grey ramp"], { ...options, retries: 0 });
-  const { unit = "points", typicalRange = [0, 1], describe = "Scores by an endpoint.", version } = about;
+  const { unit = "points", typicalRange = [0, 1], describe = "Scores by an endpoint.", version: ownVersion } = about;
   return {
     name,
     unit,
@@ -98,15 +98,15 @@ export async function openEndpointReward(name: string, given: string, settings: 
     describe,
     needsText: true,
     files: [],
-    ...(version === undefined ? {} : { version }),
+    version: ownVersion === undefined ? address : `${address} ${ownVersion}`,
     score: async (pictures, prompts) => {
       const scores: number[] = [];
       const { batchSize, concurrency } = settings;
       await inParallel(Math.ceil(pictures.length / batchSize), concurrency, async (index) => {
         const [start, end] = [index * batchSize, (index + 1) * batchSize];
         const part = await ask(pictures.slice(start, end), prompts.slice(start, end), options);
-        if (part.about.version !== version) {
-          throw new UsageError("endpoint-answer", `reward ${name}: expected version ${version ?? "none"} of the endpoint throughout, got ${part.about.version ?? "none"} (at ${address})`, "begin a new run: scores of two versions cannot be compared");
+        if (part.about.version !== ownVersion) {
+          throw new UsageError("endpoint-answer", `reward ${name}: expected version ${ownVersion ?? "none"} of the endpoint throughout, got ${part.about.version ?? "none"} (at ${address})`, "begin a new run: scores of two versions cannot be compared");
         }
         for (const [row, score] of part.scores.entries()) scores[start + row] = score;
       });

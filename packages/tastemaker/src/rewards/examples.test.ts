@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Picture, pictureOf } from "@tastemaker/diffusion";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodePng } from "../images/contact-sheet.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
@@ -36,7 +37,7 @@ const noisy: Picture = { width: 8, height: 8, pixels: Uint8Array.from({ length: 
 
 describe("the example", () => {
   it("warmth prefers red to blue and is trained on by the documented command", async () => {
-    const reward = await openReward({ name: "warmth", path: join(examples, "warmth.ts") }, backend);
+    const reward = await openReward({ name: "warmth", path: join(examples, "warmth.ts") }, backend, undefined);
     const [red, blue] = await reward.score([plain(1, 0, 0), plain(0, 0, 1)], ["a", "b"]);
     expect([red, blue]).toEqual([1, -1]);
     await reward.dispose();
@@ -53,7 +54,7 @@ describe("the example", () => {
   });
 
   it("named-colour prefers the colour that the prompt names", async () => {
-    const reward = await openReward({ name: "named-colour", path: join(examples, "named-colour.ts") }, backend);
+    const reward = await openReward({ name: "named-colour", path: join(examples, "named-colour.ts") }, backend, undefined);
     const pictures = [plain(0.85, 0.15, 0.15), plain(0.15, 0.35, 0.85)];
     const [redRed, blueRed] = await reward.score(pictures, ["a red cat", "a red cat"]);
     const [redBlue, blueBlue] = await reward.score(pictures, ["a blue cat", "a blue cat"]);
@@ -65,21 +66,31 @@ describe("the example", () => {
   });
 
   it("palette counts colours", async () => {
-    const reward = await openReward({ name: "palette", path: join(examples, "palette.ts") }, backend);
+    const reward = await openReward({ name: "palette", path: join(examples, "palette.ts") }, backend, undefined);
     const [one, many] = await reward.score([plain(1, 0, 0), noisy], ["a", "b"]);
     expect(one).toBe(-1);
     expect(many).toBeLessThan(-20);
     expect(reward.gradient).toBeUndefined();
+    const picture = join(folder, "noisy.png");
+    await writeFile(picture, await encodePng(noisy));
+    const end = await runTastemaker("score", "--json", "--reward", `palette=${join(examples, "palette.ts")}`, "--image", picture);
+    expect(end.code, end.stderr).toBe(0);
+    expect(JSON.parse(end.stdout)).toMatchObject({ scores: [{ scores: { palette: many } }] });
   });
 
   it("server answers over HTTP and refuses what it does not know", async () => {
     const server = startScript(join(examples, "http/server.mjs"), "0");
     try {
       const [address] = /http:\S+/.exec(await server.printed("/\n"))!;
-      const reward = await openReward({ name: "plain", path: address }, backend);
-      expect(reward).toMatchObject({ unit: "minus kB of the PNG", version: "1" });
+      const reward = await openReward({ name: "plain", path: address }, backend, undefined);
+      expect(reward).toMatchObject({ unit: "minus kB of the PNG", version: `${address} 1` });
       const [one, many] = await reward.score([plain(1, 0, 0), noisy], ["a", "b"]);
       expect(one).toBeGreaterThan(many!);
+      const picture = join(folder, "plain.png");
+      await writeFile(picture, await encodePng(plain(1, 0, 0)));
+      const end = await runTastemaker("score", "--json", "--reward", `plain=${address}`, "--image", picture, "--prompt", "a red square");
+      expect(end.code, end.stderr).toBe(0);
+      expect(JSON.parse(end.stdout)).toMatchObject({ scores: [{ scores: { plain: one } }], rewards: [{ version: `${address} 1` }] });
       const refused = await fetch(address, { method: "POST", body: '{"protocol": "other"}' });
       expect(refused.status).toBe(400);
     } finally {

@@ -24,17 +24,17 @@ describe("JPEG rewards", () => {
       [picture(hash, 17, 23), 1205],
       [picture(mixed, 512, 512), 152_462],
     ];
-    const reward = await openReward({ name: "incompressibility" }, backend);
+    const reward = await openReward({ name: "incompressibility" }, backend, undefined);
     const prompts = rows.map(() => "a cat");
     const pictures = rows.map(([shown]) => shown);
     expect(await reward.score(pictures, prompts)).toEqual(rows.map(([, bytes]) => bytes / 1000));
     expect(reward).toMatchObject({ unit: "kB of the JPEG at quality 95", needsText: false, files: [] });
-    const opposite = await openReward({ name: "compressibility" }, backend);
+    const opposite = await openReward({ name: "compressibility" }, backend, undefined);
     expect(await opposite.score(pictures, prompts)).toEqual(rows.map(([, bytes]) => -bytes / 1000));
   });
 
   it("have no weights and no gradient", async () => {
-    await expect(openReward({ name: "compressibility", path: "somewhere" }, backend)).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining("expected no path, because it has no weights, got somewhere") as string });
-    expect((await openReward({ name: "compressibility" }, backend)).gradient).toBeUndefined();
+    await expect(openReward({ name: "compressibility", path: "somewhere" }, backend, undefined)).rejects.toMatchObject({ name: "UsageError", message: expect.stringContaining("expected no path, because it has no weights, got somewhere") as string });
+    expect((await openReward({ name: "compressibility" }, backend, undefined)).gradient).toBeUndefined();
   });
 });

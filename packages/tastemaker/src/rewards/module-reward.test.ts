@@ -23,7 +23,7 @@ async function open(text: string, extension = "mjs"): Promise<Reward> {
   count += 1;
   const path = join(folder, `module-${count}.${extension}`);
   await writeFile(path, text);
-  return openReward({ name: "mine", path }, backend);
+  return openReward({ name: "mine", path }, backend, undefined);
 }
 
 /** A picture of one colour per quarter. */
@@ -165,6 +165,6 @@ describe("a reward of one's own", () => {
       [{ name: "mine", path, vocabulary: folder }, /expected no "vocabulary"/],
       [{ name: "mine" }, /reward: expected one of /],
     ];
-    for (const [setting, message] of rows) await expect(openReward(setting, backend), setting.name).rejects.toMatchObject({ name: "UsageError", message: expect.stringMatching(message) as string });
+    for (const [setting, message] of rows) await expect(openReward(setting, backend, undefined), setting.name).rejects.toMatchObject({ name: "UsageError", message: expect.stringMatching(message) as string });
   });
 });

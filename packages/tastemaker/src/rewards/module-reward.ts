@@ -205,7 +205,8 @@ export async function openModuleReward(name: string, location: string, backend: 
     typicalRange,
     source,
     describe,
-    needsText: prompt !== undefined || found.score !== undefined,
+    // A function of one parameter is not given the prompts.
+    needsText: prompt !== undefined || (found.score !== undefined && found.score.length !== 1),
     files: filesOf(name, path, found.files),
     score: async (pictures, prompts) => {
       if (found.score !== undefined) {

@@ -39,7 +39,7 @@ export interface Reward extends Metric {
   readonly needsText: boolean;
   /** One sentence. */
   readonly describe: string;
-  /** What tells versions apart where there is no file to hash, e.g. what an endpoint says of itself; a run is not continued with another one. */
+  /** What tells versions apart where there is no file to hash, e.g. an endpoint's address and what it says of itself; a run is not continued with another one. */
   readonly version?: string;
   readonly files: readonly string[];
   /** Undefined for a reward that gives numbers only. */

@@ -9,7 +9,7 @@ import { Progress } from "../cli/progress.ts";
 import { readPicture } from "../images/read-picture.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
-import { openReward } from "../rewards/open-reward.ts";
+import { openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Reward } from "../rewards/reward.ts";
 import { AppendLog, readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
@@ -24,6 +24,8 @@ interface ScoredBy {
   readonly unit: string;
   readonly preprocessing?: string;
   readonly source: string;
+  /** Of rewards without files, e.g. an endpoint's address and version. */
+  readonly version?: string;
   readonly files: readonly { readonly path: string; readonly sha256: string }[];
 }
 
@@ -42,15 +44,15 @@ interface ScoredRow {
   readonly scores: Readonly<Record<string, number>>;
 }
 
-async function describeReward({ name, unit, preprocessing, source, files }: Reward): Promise<ScoredBy> {
+async function describeReward({ name, unit, preprocessing, source, version, files }: Reward): Promise<ScoredBy> {
   const hashed = [];
   for (const path of files) hashed.push({ path, sha256: (await hashFile(path)).sha256 });
-  return { name, unit, ...(preprocessing === undefined ? {} : { preprocessing }), source, files: hashed };
+  return { name, unit, ...(preprocessing === undefined ? {} : { preprocessing }), source, ...(version === undefined ? {} : { version }), files: hashed };
 }
 
 /** What tells two headers apart: everything but paths. */
 const identityOf = ({ rows, rewards, tastemaker }: ScoreHeader): string =>
-  JSON.stringify([tastemaker, rows, rewards.map(({ name, preprocessing, files }) => [name, preprocessing ?? "", files.map(({ sha256 }) => sha256)])]);
+  JSON.stringify([tastemaker, rows, rewards.map(({ name, preprocessing, version, files }) => [name, preprocessing ?? "", version ?? "", files.map(({ sha256 }) => sha256)])]);
 
 /**
  * Opens the output file, new or to be continued; returns the scores that it has.
@@ -115,7 +117,8 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
   const rewards: Reward[] = [];
   try {
     for (const { name, path } of parseRewards(options.reward)) {
-      const { clip, vocabulary } = options;
+      // They belong to networks that are built in.
+      const { clip, vocabulary } = rewardNames.includes(name) ? options : {};
       rewards.push(await openReward({ name, ...(path === undefined ? {} : { path }), ...(clip === undefined ? {} : { clip }), ...(vocabulary === undefined ? {} : { vocabulary }) }, backend, undefined));
     }
     const { image: images = [], prompt: prompts = [], rows: table, imageColumn, promptColumn, out, gradient } = options;

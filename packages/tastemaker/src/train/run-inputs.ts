@@ -37,8 +37,8 @@ export async function hashInputs(model: OpenedModel, rewards: readonly Reward[],
     const files = [...new Set(weights.keys().map((key) => weights.entry(key).file.name))];
     for (const [index, file] of files.entries()) await hashWeights(files.length === 1 ? role : `${role} ${index + 1}`, file, inputs);
   }
-  for (const { name, files, version, source } of rewards) {
-    if (version !== undefined) inputs[`reward ${name} version`] = { path: `${source} ${version}`, sha256: hashText(version) };
+  for (const { name, files, version } of rewards) {
+    if (version !== undefined) inputs[`reward ${name} version`] = { path: version, sha256: hashText(version) };
     for (const [index, file] of files.entries()) await hashWeights(index === 0 ? `reward ${name}` : `reward ${name} ${index + 1}`, file, inputs);
   }
   for (const [role, { source, sha256 }] of Object.entries(lists)) inputs[role] = { path: source, sha256 };
