@@ -9,6 +9,7 @@ import { ensureFolder } from "../storage/ensure-folder.ts";
 import { hashFile } from "../storage/file-hash.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
 import { customKind } from "./custom-reward.ts";
+import { rewardNames } from "./open-reward.ts";
 
 /*
  * A run directory may come from somebody else. What its run.json names must not make this machine run code, or send pictures and a token somewhere, without the person's consent. So a person
@@ -37,7 +38,8 @@ async function allowedLines(): Promise<string[]> {
 
 /** The permission a reward needs; undefined for one that runs no code of others and asks nobody. @throws UsageError when the module is missing */
 async function permissionOf({ name, path }: Pick<RewardSetting, "name" | "path">): Promise<Permission | undefined> {
-  const kind = path === undefined ? undefined : customKind(path);
+  // A built-in reward's path or address is where its weights are.
+  const kind = path === undefined || rewardNames.includes(name) ? undefined : customKind(path);
   if (path === undefined || kind === undefined) return undefined;
   if (kind === "endpoint") return { what: `the endpoint of reward ${name} at ${path}`, line: `endpoint ${JSON.stringify(path)}`, consent: path };
   const { sha256 } = await hashFile(path);

@@ -8,6 +8,7 @@ import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
 import type { MetricsLine } from "../report/report-data.ts";
+import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { findLatestCheckpoint } from "../storage/run-directory.ts";
 import { type Finished, runTastemaker, startTastemaker } from "../testing/child.ts";
@@ -155,6 +156,18 @@ describe("rewards that cannot be trained on", () => {
 });
 
 describe("a run directory from somebody else", () => {
+  it("may name built-in rewards and the places of their weights, but no endpoint that was never named on this machine", async () => {
+    const notes: string[] = [];
+    const note = (text: string): void => void notes.push(text);
+    await requireAllowedRewards([{ name: "clip-score" }, { name: "aesthetic", path: "https://example.invalid/head.pth" }], {}, note);
+    expect(notes).toEqual([]);
+    const mine = [{ name: "mine", path: "https://example.invalid/score" }];
+    await expect(requireAllowedRewards(mine, {}, note)).rejects.toMatchObject({ code: "reward-not-allowed", message: expect.stringMatching(/the endpoint of reward mine at https:.* is sent every picture.*TASTEMAKER_ALLOW_REWARD=https:\/\/example\.invalid\/score once$/) as string });
+    await allowRewards(mine);
+    await requireAllowedRewards(mine, {}, note);
+    expect(notes).toEqual(["using the endpoint of reward mine at https://example.invalid/score"]);
+  });
+
   it("does not run a module that was never named on this machine, nor one that has changed", async () => {
     const own = await train("own", { rewards: [{ name: "warmth", path: warmth }], iterations: 2 });
     // The same run where nobody has named the module.
