@@ -40,7 +40,7 @@ export interface TrainSession {
 
 /** The paths that are there, made absolute; addresses stay. */
 function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, isAddress(path) ? path : resolve(path)]])));
+  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, isAddress(path) || path === worldName ? path : resolve(path)]])));
 }
 
 /** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
