@@ -107,7 +107,7 @@ export async function readBytePairs(source: TokenizerSource): Promise<BytePairs>
     const vocabulary = asJsonObject(parseJson(await readVocabularyText(file), file.name), file.name);
     return bytePairsOfVocabulary(vocabulary, await readVocabularyText(await openFirst(source, ["merges.txt"])), file.name);
   }
-  const file = isFolder(source) ? await openFirst(source, ["tokenizer.json", "bpe_simple_vocab_16e6.txt.gz"]) : source;
+  const file = isFolder(source) ? await openFirst(source, ["vocab.json", "tokenizer.json", "bpe_simple_vocab_16e6.txt.gz"]) : source;
   const text = await readVocabularyText(file);
   return text.trimStart().startsWith("{") ? bytePairsOfTokenizerJson(text, file.name) : bytePairsOfMerges(text, file.name);
 }

@@ -79,11 +79,20 @@ export function bytePairsOfVocabulary(vocabulary: JsonObject, merges: string, wh
 
 /** The vocabulary in a `tokenizer.json`. Throws `UsageError` when it is not CLIP's. */
 export function bytePairsOfTokenizerJson(text: string, where: string): BytePairs {
-  const model = asJsonObject(asJsonObject(parseJson(text, where), where)["model"], `model in ${where}`);
+  const model = modelOf(asJsonObject(parseJson(text, where), where), where);
   const merges: unknown = model["merges"];
   if (model["type"] !== "BPE" || !Array.isArray(merges)) throw new UsageError("tokenizer-kind", `tokenizer: expected byte-pair encoding, got ${String(model["type"])} (at ${where})`);
   const lines = merges.map((pair: unknown) => (Array.isArray(pair) ? pair.join(" ") : String(pair)));
   return joinVocabulary(asJsonObject(model["vocab"], `vocab in ${where}`), parseMerges(lines, where), where);
+}
+
+/** The model of a `tokenizer.json`. Throws `UsageError` when there is none, as in a `vocab.json`. */
+export function modelOf(tokenizerJson: JsonObject, where: string): JsonObject {
+  const model = tokenizerJson["model"];
+  if (typeof model !== "object" || model === null || Array.isArray(model)) {
+    throw new UsageError("tokenizer-kind", `tokenizer: expected a tokenizer.json with a "model", got another JSON file (at ${where})`, "a vocab.json needs its merges.txt beside it");
+  }
+  return model as JsonObject;
 }
 
 function joinVocabulary(vocabulary: JsonObject, merges: BytePairs["merges"], where: string): BytePairs {

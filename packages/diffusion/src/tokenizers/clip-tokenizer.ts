@@ -1,6 +1,7 @@
 import * as library from "@huggingface/tokenizers";
 import { UsageError } from "@tastemaker/tensor";
 import { asJsonObject, parseJson, type Folder } from "../files/random-access-file.ts";
+import { modelOf } from "./byte-pairs.ts";
 import { packTokens, type EncodedTexts, type Tokenizer } from "./tokenizer.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -9,16 +10,22 @@ type JsonObject = Readonly<Record<string, unknown>>;
 interface Normalizer {
   normalize(text: string): string;
 }
+interface PreTokenizer {
+  /** Of a sequence. */
+  readonly tokenizers?: readonly (PreTokenizer | null)[];
+}
 interface BpeTokenizer {
   normalizer: Normalizer | null;
+  readonly pre_tokenizer: PreTokenizer | null;
   encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: readonly number[] };
   token_to_id(token: string): number | undefined;
   get_vocab(): ReadonlyMap<string, number>;
 }
-const { Tokenizer: LibraryTokenizer, LowercaseNormalizer, SequenceNormalizer } = library as unknown as {
+const { Tokenizer: LibraryTokenizer, LowercaseNormalizer, SequenceNormalizer, ByteLevelPreTokenizer } = library as unknown as {
   readonly Tokenizer: new (tokenizer: JsonObject, config: JsonObject) => BpeTokenizer;
   readonly LowercaseNormalizer: new (config: JsonObject) => Normalizer;
   readonly SequenceNormalizer: new (config: JsonObject) => Normalizer & { normalizers: (Normalizer | null)[] };
+  readonly ByteLevelPreTokenizer: new (config: JsonObject) => PreTokenizer & { pattern: RegExp };
 };
 
 /**
@@ -39,6 +46,13 @@ function withPerCharacterLowercase(tokenizer: BpeTokenizer): void {
   tokenizer.normalizer = replace(tokenizer.normalizer);
 }
 
+/** Makes white space that of Unicode, as in Hugging Face's tokenizers: JavaScript counts the byte-order mark U+FEFF too. */
+function withUnicodeSpaces({ pre_tokenizer }: BpeTokenizer): void {
+  for (const step of [pre_tokenizer, ...(pre_tokenizer?.tokenizers ?? [])]) {
+    if (step instanceof ByteLevelPreTokenizer) step.pattern = new RegExp(step.pattern.source.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gu");
+  }
+}
+
 /** CLIP's tokenizer: lower-cased byte-pair encoding between a start and an end token, padded to a fixed length. */
 export class ClipTokenizer implements Tokenizer {
   readonly startId: number;
@@ -55,16 +69,18 @@ export class ClipTokenizer implements Tokenizer {
    * @param where Path for messages. Throws `UsageError` when the files do not describe a CLIP tokenizer.
    */
   constructor(tokenizerJson: JsonObject, config: JsonObject = {}, where: string = "tokenizer.json") {
-    const model = asJsonObject(tokenizerJson["model"], `model in ${where}`);
+    const model = modelOf(tokenizerJson, where);
     if (model["type"] !== "BPE" || model["end_of_word_suffix"] !== "</w>") {
       throw new UsageError("tokenizer-kind", `tokenizer: expected CLIP's byte-pair encoding with "</w>", got ${String(model["type"])} with ${JSON.stringify(model["end_of_word_suffix"])} (at ${where})`);
     }
+    checkIds(asJsonObject(model["vocab"], `vocab in ${where}`), where);
     try {
       this.#tokenizer = new LibraryTokenizer(tokenizerJson, config);
     } catch (error) {
       throw new UsageError("tokenizer-invalid", `tokenizer: expected a readable tokenizer.json, got ${String((error as Error).message)} (at ${where})`);
     }
     withPerCharacterLowercase(this.#tokenizer);
+    withUnicodeSpaces(this.#tokenizer);
     const idOf = (role: string, fallback: string): number => {
       const value = config[role] ?? fallback;
       const token = typeof value === "object" && value !== null ? (value as JsonObject)["content"] : value;
@@ -90,19 +106,25 @@ export class ClipTokenizer implements Tokenizer {
   }
 }
 
+/** An id names a row of an embedding, so that a huge one is damage; the library would fill a list up to it. */
+function checkIds(vocabulary: JsonObject, where: string): void {
+  for (const [token, id] of Object.entries(vocabulary)) {
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 24) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected a whole number below ${2 ** 24} for "${token}", got ${JSON.stringify(id)} (at ${where})`);
+  }
+}
+
 /**
  * Builds the `tokenizer.json` object of a CLIP tokenizer from the two files of older models. Throws `UsageError` when they do not fit together.
  *
  * @param vocabulary Contents of `vocab.json`: token to id. @param merges Text of `merges.txt`.
  */
 export function clipTokenizerJson(vocabulary: JsonObject, merges: string, where: string = "vocab.json"): JsonObject {
-  for (const [token, id] of Object.entries(vocabulary)) {
-    if (!Number.isSafeInteger(id) || (id as number) < 0) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected a whole number for "${token}", got ${JSON.stringify(id)} (at ${where})`);
-  }
+  checkIds(vocabulary, where);
   const special = (content: string): JsonObject => {
     const id = Object.hasOwn(vocabulary, content) ? vocabulary[content] : undefined;
     if (id === undefined) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected the token "${content}", got none (at ${where})`, "this is not a CLIP vocabulary");
-    return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+    // Normalised: recognised in any case, as transformers 4 builds it from the same files.
+    return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: true };
   };
   const start = special("<|startoftext|>");
   const end = special("<|endoftext|>");

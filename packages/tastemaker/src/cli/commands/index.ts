@@ -11,6 +11,7 @@ import { register as registerReplay } from "./replay.ts";
 import { register as registerReport } from "./report.ts";
 import { register as registerResume } from "./resume.ts";
 import { register as registerScore } from "./score.ts";
+import { register as registerTokenize } from "./tokenize.ts";
 import { register as registerTrain } from "./train.ts";
 import { register as registerWorld } from "./world.ts";
 
@@ -33,5 +34,6 @@ export function registerCommands(program: Command): void {
   registerReplay(program, async () => (await import("../../replay/replay-command.ts")).runReplay);
   registerReport(program);
   registerInspect(program);
+  registerTokenize(program);
   registerDoctor(program);
 }
