@@ -58,7 +58,7 @@ function checkMerges({ ids, merges }: Pick<BytePairs, "ids" | "merges">, where: 
  * merge, start, end. The first line is a title. Throws `UsageError` when it is no such list.
  */
 export function bytePairsOfMerges(text: string, where: string): BytePairs {
-  const [title, ...lines] = text.split("\n");
+  const [title, ...lines] = text.split(/\r?\n/);
   if (!title!.includes("#version")) throw new UsageError("tokenizer-merges", `merges: expected a first line with "#version", got "${title!.slice(0, 40)}" (at ${where})`, "this is not a list of CLIP's merges");
   const listed = lines.slice(0, maximumMerges);
   // A line feed at the end of a short list counts as one more token, as in CLIP's own tokenizer: models trained with such a list have its id.

@@ -1,52 +1,30 @@
 import { byteSymbols, endOfWord, type BytePairs } from "./byte-pairs.ts";
 
-interface Merge {
-  /** The lower, the earlier. */
-  readonly rank: number;
-  /** Id of the merged token. */
-  readonly id: number;
-}
+/** Numbers, the smallest first: a binary heap. */
+class NumberHeap {
+  readonly #items: number[] = [];
 
-/** A possible merge of the tokens that begin at `position` and at `next`. */
-interface Candidate extends Merge {
-  readonly position: number;
-  readonly left: number;
-  readonly right: number;
-}
-
-const isBefore = (a: Candidate, b: Candidate): boolean => a.rank < b.rank || (a.rank === b.rank && a.position < b.position);
-
-/** A binary heap of candidates, the next one on top. */
-class CandidateHeap {
-  readonly #items: Candidate[] = [];
-
-  get top(): Candidate | undefined {
-    return this.#items[0];
-  }
-
-  push(item: Candidate): void {
+  push(item: number): void {
     const items = this.#items;
     let index = items.push(item) - 1;
     while (index > 0) {
       const parent = (index - 1) >> 1;
-      if (!isBefore(item, items[parent]!)) break;
+      if (items[parent]! <= item) break;
       items[index] = items[parent]!;
       index = parent;
     }
     items[index] = item;
   }
 
-  pop(): Candidate | undefined {
+  pop(): number | undefined {
     const items = this.#items;
     const top = items[0];
     const last = items.pop();
     if (last === undefined || items.length === 0) return top;
     let index = 0;
-    for (;;) {
-      let child = 2 * index + 1;
-      if (child >= items.length) break;
-      if (child + 1 < items.length && isBefore(items[child + 1]!, items[child]!)) child++;
-      if (!isBefore(items[child]!, last)) break;
+    for (let child = 1; child < items.length; child = 2 * index + 1) {
+      if (child + 1 < items.length && items[child + 1]! < items[child]!) child++;
+      if (items[child]! >= last) break;
       items[index] = items[child]!;
       index = child;
     }
@@ -57,16 +35,20 @@ class CandidateHeap {
 
 /** Splits words into the tokens of a byte-pair vocabulary. */
 export class WordEncoder {
-  readonly #merges: ReadonlyMap<number, Merge>;
-  readonly #byteIds: Int32Array;
-  readonly #lastByteIds: Int32Array;
+  /** Of a pair of ids, see `#key`. */
+  readonly #rankOf: ReadonlyMap<number, number>;
+  /** Of each rank: the pair and what it merges to. */
+  readonly #merges: readonly (readonly [left: number, right: number, merged: number])[];
+  readonly #byteIds: readonly number[];
+  readonly #lastByteIds: readonly number[];
   readonly #size: number;
 
   constructor({ ids, merges, size }: BytePairs) {
     this.#size = size;
-    this.#merges = new Map(merges.map(([left, right], rank) => [this.#key(ids.get(left)!, ids.get(right)!), { rank, id: ids.get(left + right)! }]));
-    this.#byteIds = Int32Array.from(byteSymbols, (symbol) => ids.get(symbol)!);
-    this.#lastByteIds = Int32Array.from(byteSymbols, (symbol) => ids.get(symbol + endOfWord)!);
+    this.#merges = merges.map(([left, right]) => [ids.get(left)!, ids.get(right)!, ids.get(left + right)!]);
+    this.#rankOf = new Map(this.#merges.map(([left, right], rank) => [this.#key(left, right), rank]));
+    this.#byteIds = byteSymbols.map((symbol) => ids.get(symbol)!);
+    this.#lastByteIds = byteSymbols.map((symbol) => ids.get(symbol + endOfWord)!);
   }
 
   #key(left: number, right: number): number {
@@ -80,30 +62,47 @@ export class WordEncoder {
   encode(bytes: Uint8Array): readonly number[] {
     const { length } = bytes;
     if (length === 0) return [];
-    const tokens = Int32Array.from(bytes, (byte, index) => (index === length - 1 ? this.#lastByteIds : this.#byteIds)[byte]!);
     // A token lies at its first byte; −1 marks bytes inside of tokens.
-    const next = Int32Array.from(bytes, (_, index) => index + 1);
-    const previous = Int32Array.from(bytes, (_, index) => index - 1);
-    const heap = new CandidateHeap();
+    const tokens = new Int32Array(length);
+    const next = new Int32Array(length);
+    const previous = new Int32Array(length);
+    for (let position = 0; position < length; position++) {
+      tokens[position] = this.#byteIds[bytes[position]!]!;
+      next[position] = position + 1;
+      previous[position] = position - 1;
+    }
+    tokens[length - 1] = this.#lastByteIds[bytes[length - 1]!]!;
+
+    // Where a pair of each rank may lie. Another merge may have taken one of its tokens since.
+    const places = new Map<number, number[]>();
+    const ranks = new NumberHeap();
     const offer = (position: number): void => {
       if (position < 0 || next[position]! >= length) return;
-      const left = tokens[position]!;
-      const right = tokens[next[position]!]!;
-      const merge = this.#merges.get(this.#key(left, right));
-      if (merge !== undefined) heap.push({ ...merge, position, left, right });
+      const rank = this.#rankOf.get(this.#key(tokens[position]!, tokens[next[position]!]!));
+      if (rank === undefined) return;
+      const known = places.get(rank);
+      if (known !== undefined) {
+        known.push(position);
+        return;
+      }
+      places.set(rank, [position]);
+      ranks.push(rank);
     };
     for (let position = 0; position + 1 < length; position++) offer(position);
-    for (let first = heap.pop(); first !== undefined; first = heap.pop()) {
-      // All places of one pair are merged before pairs with the new tokens are looked at.
+    for (let rank = ranks.pop(); rank !== undefined; rank = ranks.pop()) {
+      const [left, right, merged] = this.#merges[rank]!;
+      const positions = Int32Array.from(places.get(rank)!).sort();
+      places.delete(rank);
+      // All places of one pair are merged before pairs with the new token are looked at.
       const changed: number[] = [];
-      for (let candidate: Candidate | undefined = first; candidate !== undefined; candidate = heap.top?.rank === first.rank ? heap.pop() : undefined) {
-        const { position, left, right, id }: Candidate = candidate;
+      for (const position of positions) {
         const second = next[position]!;
         if (tokens[position] !== left || second >= length || tokens[second] !== right) continue;
-        tokens[position] = id;
+        tokens[position] = merged;
         tokens[second] = -1;
-        next[position] = next[second]!;
-        if (next[second]! < length) previous[next[second]!] = position;
+        const after = next[second]!;
+        next[position] = after;
+        if (after < length) previous[after] = position;
         changed.push(position);
       }
       for (const position of changed) {
@@ -111,6 +110,6 @@ export class WordEncoder {
         offer(position);
       }
     }
-    return [...tokens.filter((token) => token >= 0)];
+    return Array.from(tokens.filter((token) => token >= 0));
   }
 }
