@@ -107,7 +107,7 @@ describe("BytePairTokenizer", () => {
           const ids = tokenizer.tokenIds(text);
           expect(ids.at(0)).toBe(tokenizer.startId);
           expect(ids.at(-1)).toBe(tokenizer.endId);
-          for (const id of ids) expect(id >= 0 && id < tokenizer.vocabularySize).toBe(true);
+          expect(ids.every((id) => id >= 0 && id < tokenizer.vocabularySize)).toBe(true);
           expect(tokenizer.tokenIds(` ${text}\n`)).toEqual(ids);
         }),
         { numRuns: 300, seed: 3 },
