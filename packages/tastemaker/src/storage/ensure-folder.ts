@@ -17,8 +17,9 @@ export async function ensureFolder(path: string): Promise<void> {
       throw new UsageError("path-missing", `folder: expected a folder, got a file (at ${path})`, "choose another name");
     }
     const parent = dirname(path);
-    if (!isSystemError(error) || error.code !== "ENOENT" || parent === path || (await stat(parent).catch(() => undefined)) !== undefined) throw storageError(error, "create", path);
-    await ensureFolder(parent);
+    if (!isSystemError(error) || error.code !== "ENOENT" || parent === path) throw storageError(error, "create", path);
+    // It may be there by now: another process creates the same folders.
+    if ((await stat(parent).catch(() => undefined)) === undefined) await ensureFolder(parent);
   }
   await mkdir(path).catch((error: unknown) => {
     // Another process may have created it in between.
