@@ -13,6 +13,8 @@ export interface ProgressOptions {
   readonly total: number;
   /** Work done before this process began (a resumed run): counts as done, not as speed. Default 0. */
   readonly initial?: number;
+  /** How a count is written. Default: as it is. */
+  readonly format?: (count: number) => string;
   readonly stream?: ProgressStream;
   /** Clock in milliseconds; for tests. */
   readonly now?: () => number;
@@ -40,7 +42,7 @@ export class Progress {
   #isOpen = false;
 
   constructor(options: ProgressOptions) {
-    this.#options = { initial: 0, stream: process.stderr, now: monotonicMs, lineEveryMs: 10_000, ...options };
+    this.#options = { initial: 0, format: String, stream: process.stderr, now: monotonicMs, lineEveryMs: 10_000, ...options };
     this.#startedAt = this.#lastAt = this.#options.now();
     this.#lastDone = this.#options.initial;
   }
@@ -78,12 +80,12 @@ export class Progress {
   }
 
   #text(done: number, note: string, time: number): string {
-    const { label, total } = this.#options;
+    const { label, total, format } = this.#options;
     const fraction = total > 0 ? done / total : 1;
     const width = 20;
     const filled = Math.round(Math.min(1, fraction) * width);
     const bar = this.#options.stream.isTTY === true ? ` ${"█".repeat(filled)}${"░".repeat(width - filled)}` : "";
     const left = this.#msPerUnit === undefined ? "" : done >= total ? ` in ${formatDuration(time - this.#startedAt)}` : `, ${formatDuration((total - done) * this.#msPerUnit)} left`;
-    return `${label}${bar} ${done}/${total} ${Math.floor(fraction * 100)} %${left}${note === "" ? "" : `  ${note}`}`;
+    return `${label}${bar} ${format(done)}/${format(total)} ${Math.floor(fraction * 100)} %${left}${note === "" ? "" : `  ${note}`}`;
   }
 }

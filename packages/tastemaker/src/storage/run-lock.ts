@@ -6,8 +6,8 @@ import { temporaryName } from "./atomic-file.ts";
 import { wallClock } from "./clock.ts";
 import { isSystemError, storageError } from "./storage-error.ts";
 
-/** Who holds a run directory. */
-interface LockOwner {
+/** Who holds a lock. */
+export interface LockOwner {
   readonly pid: number;
   /** Kernel start time of the process, so that a reused pid is not taken for the owner; undefined where the system does not tell. */
   readonly processStart?: string;
@@ -46,8 +46,7 @@ function parseOwner(text: string): LockOwner | undefined {
 }
 
 /** A lock is stale when its process is gone on this machine; a lock of another machine cannot be judged and counts as held. */
-function isStale(owner: LockOwner | undefined): boolean {
-  if (owner === undefined) return true;
+function isStale(owner: LockOwner): boolean {
   if (owner.host !== hostname()) return false;
   if (!isAlive(owner.pid)) return true;
   const start = processStart(owner.pid);
@@ -82,10 +81,10 @@ export interface RunLock {
 }
 
 /**
- * Takes the lock file at `path`, replacing one left by a dead process.
- * @throws UsageError `run-locked` when a living process (or one of another machine) holds it
+ * Takes the lock file at `path` if it is free, or left by a dead process of this machine; otherwise says who holds it.
+ * @throws UsageError `run-locked` when several processes fight for it, and as file operations do
  */
-export async function acquireLock(path: string): Promise<RunLock> {
+export async function tryLock(path: string): Promise<{ readonly lock: RunLock } | { readonly holder: LockOwner }> {
   const start = processStart(process.pid);
   const owner: LockOwner = {
     pid: process.pid,
@@ -98,10 +97,12 @@ export async function acquireLock(path: string): Promise<RunLock> {
     if (await createExclusive(path, text)) {
       let isHeld = true;
       return {
-        release: async () => {
-          if (!isHeld) return;
-          isHeld = false;
-          await rm(path, { force: true }).catch(() => undefined);
+        lock: {
+          release: async () => {
+            if (!isHeld) return;
+            isHeld = false;
+            await rm(path, { force: true }).catch(() => undefined);
+          },
         },
       };
     }
@@ -111,13 +112,7 @@ export async function acquireLock(path: string): Promise<RunLock> {
     });
     if (found === undefined) continue;
     const holder = parseOwner(found);
-    if (!isStale(holder)) {
-      throw new UsageError(
-        "run-locked",
-        `run directory: expected no other process in it, got process ${holder?.pid} on ${holder?.host} since ${holder?.startedAt} (lock ${path})`,
-        holder?.host === hostname() ? "wait for it, stop it, or choose another --out" : "if that machine no longer runs it, delete the lock file",
-      );
-    }
+    if (holder !== undefined && !isStale(holder)) return { holder };
     const aside = temporaryName(path);
     try {
       await rename(path, aside);
@@ -129,5 +124,20 @@ export async function acquireLock(path: string): Promise<RunLock> {
     if ((await readFile(aside, "utf8")) !== found) await link(aside, path).catch(() => undefined);
     await rm(aside, { force: true });
   }
-  throw new UsageError("run-locked", `run directory: several processes are fighting for ${path}`, "start them one at a time");
+  throw new UsageError("run-locked", `lock: several processes are fighting for ${path}`, "start them one at a time");
+}
+
+/**
+ * Takes the lock of a run directory at `path`, replacing one left by a dead process.
+ * @throws UsageError `run-locked` when a living process (or one of another machine) holds it
+ */
+export async function acquireLock(path: string): Promise<RunLock> {
+  const taken = await tryLock(path);
+  if ("lock" in taken) return taken.lock;
+  const { pid, host, startedAt } = taken.holder;
+  throw new UsageError(
+    "run-locked",
+    `run directory: expected no other process in it, got process ${pid} on ${host} since ${startedAt} (lock ${path})`,
+    host === hostname() ? "wait for it, stop it, or choose another --out" : "if that machine no longer runs it, delete the lock file",
+  );
 }
