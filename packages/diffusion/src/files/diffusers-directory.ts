@@ -1,7 +1,7 @@
 import { UsageError } from "@tastemaker/tensor";
 import { parseSchedulerConfig, type SchedulerConfig } from "../schedulers/noise-schedule.ts";
 import { openClipTokenizer, type ClipTokenizer } from "../tokenizers/clip-tokenizer.ts";
-import { openWeightFiles } from "./component-files.ts";
+import { findWeightFiles, openWeightFiles } from "./component-files.ts";
 import { asJsonObject, type Folder, type RandomAccessFile } from "./random-access-file.ts";
 import { isSingleFileCheckpoint, splitSingleFile } from "./single-file.ts";
 import { loadCheckpoint, renameOldVaeAttention, renameTextEncoder, type Checkpoint } from "./weights.ts";
@@ -38,6 +38,12 @@ const expectedClasses = {
   text_encoder: ["CLIPTextModel"],
   tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
 } as const;
+/** Folder of each part with weights, and how the files begin. */
+const weightStems = [
+  ["unet/", "diffusion_pytorch_model"],
+  ["vae/", "diffusion_pytorch_model"],
+  ["text_encoder/", "model"],
+] as const;
 /** Pipeline parts that do not change the pictures of a text-to-image run. */
 const ignoredParts: readonly string[] = ["scheduler", "feature_extractor", "safety_checker", "image_encoder"];
 
@@ -47,13 +53,30 @@ const ignoredParts: readonly string[] = ["scheduler", "feature_extractor", "safe
  */
 export async function openDiffusersDirectory(folder: Folder, options: OpenOptions = {}): Promise<DiffusersModel> {
   const configs = await readConfigs(folder);
-  const open = async (name: string, stem: string): Promise<Checkpoint> => loadCheckpoint(await openWeightFiles(folder, `${name}/`, stem, options.variant));
+  const open = async ([prefix, stem]: (typeof weightStems)[number]): Promise<Checkpoint> => loadCheckpoint(await openWeightFiles(folder, prefix, stem, options.variant));
+  const [unet, vae, text] = weightStems;
   return {
     ...configs.rest,
-    unet: { config: configs.unet, weights: await open("unet", "diffusion_pytorch_model") },
-    vae: { config: configs.vae, weights: (await open("vae", "diffusion_pytorch_model")).renamed(renameOldVaeAttention) },
-    textEncoder: { config: configs.textEncoder, weights: (await open("text_encoder", "model")).renamed(renameTextEncoder) },
+    unet: { config: configs.unet, weights: await open(unet) },
+    vae: { config: configs.vae, weights: (await open(vae)).renamed(renameOldVaeAttention) },
+    textEncoder: { config: configs.textEncoder, weights: (await open(text)).renamed(renameTextEncoder) },
   };
+}
+
+/**
+ * Names of the weight files that `openDiffusersDirectory` would read. Everything small is read and checked on the way, so that nothing large is fetched of a model that
+ * would then be refused. Throws `UsageError` as that does.
+ */
+export async function diffusersWeightFiles(folder: Folder, options: OpenOptions = {}): Promise<string[]> {
+  await readConfigs(folder);
+  const names: string[] = [];
+  for (const [prefix, stem] of weightStems) names.push(...(await findWeightFiles(folder, prefix, stem, options.variant)));
+  return names;
+}
+
+/** Reads what `openSingleFileModel` needs of its `configs`; throws `UsageError` as that does. */
+export async function checkDiffusersConfigs(folder: Folder): Promise<void> {
+  await readConfigs(folder);
 }
 
 /**
