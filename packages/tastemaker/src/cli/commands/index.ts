@@ -4,6 +4,7 @@ import { register as registerDistill } from "./distill.ts";
 import { register as registerDoctor } from "./doctor.ts";
 import { register as registerEvaluate } from "./evaluate.ts";
 import { register as registerExport } from "./export.ts";
+import { register as registerFetch } from "./fetch.ts";
 import { register as registerGenerate } from "./generate.ts";
 import { register as registerInspect } from "./inspect.ts";
 import { register as registerPretrain } from "./pretrain.ts";
@@ -27,6 +28,7 @@ export function registerCommands(program: Command): void {
   registerEvaluate(program, async () => (await import("../../train/train-command.ts")).runEvaluate);
   registerScore(program, async () => (await import("../../score/score-command.ts")).runScore);
   registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
+  registerFetch(program, async () => (await import("../../hub/fetch-command.ts")).runFetch);
   registerDemo(program, async () => (await import("../../demo/demo-command.ts")).runDemo);
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
