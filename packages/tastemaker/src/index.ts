@@ -1,5 +1,7 @@
 export * from "./config/load-config.ts";
 export * from "./config/train-config.ts";
+export * from "./hub/locate-weights.ts";
+export * from "./hub/needed-files.ts";
 export * from "./images/contact-sheet.ts";
 export * from "./models/adapter.ts";
 export * from "./models/image-sampler.ts";

@@ -121,8 +121,8 @@ const reward = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe("Weights of a built-in reward, where it does not come with the base model. For a reward of your own: a TypeScript or JavaScript module, an .onnx file, or the http(s) address of an endpoint (docs/rewards.md)."),
-  vocabulary: z.string().min(1).optional().describe("Folder or file of the reward's tokenizer, where it does not lie beside the weights."),
+    .describe("Weights of a built-in reward: a folder or file, a repository of the Hugging Face hub (`owner/name`, `owner/name@revision`, `owner/name:file`) or an https address; `emoji` means the embedded world's. Default: what comes with the base model, else the published weights, which are fetched. For a reward of your own: a TypeScript or JavaScript module, an .onnx file, or the http(s) address of an endpoint (docs/rewards.md)."),
+  vocabulary: z.string().min(1).optional().describe("Folder or file (or name on the hub) of the reward's tokenizer, where it does not lie beside the weights."),
   clip: z.string().min(1).optional().describe("For `aesthetic` with a published head: the CLIP whose embeddings it judges."),
   normalize,
   endpoint: endpointSchema.optional().describe("How an endpoint is asked, where path is an http(s) address."),
@@ -207,8 +207,8 @@ const adam = z
 
 /** The schema of ROCM training; `describeConfig` prints it. */
 export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
-  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker), a folder in the diffusers layout holding a latent consistency model, or a single .safetensors file (see modelConfig)."),
-  modelConfig: z.string().min(1).optional().describe("Folder in the diffusers layout with the configurations and the tokenizer of a model that is a single file; not needed otherwise."),
+  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker), a folder in the diffusers layout holding a latent consistency model, a single weight file (see modelConfig), or one of these on the Hugging Face hub as `owner/name`, `owner/name@revision` or `owner/name:file`; what is not in the cache is fetched, and the run records the commit."),
+  modelConfig: z.string().min(1).optional().describe("Folder in the diffusers layout (or `owner/name` of a repository) with the configurations and the tokenizer of a model that is a single file; not needed otherwise."),
   prompts: prompts("world:train", "Prompts to train on"),
   rewards: z.array(reward).min(1).default([{ name: "clip-score", weight: 1 }]).describe("What to raise: the weighted sum of these rewards."),
   lora,

@@ -37,11 +37,12 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   const given = [...options.prompts, ...(options.promptsFile === undefined ? [] : await readPromptFile(options.promptsFile))];
   if (given.length === 0) throw new UsageError("prompts-missing", "generate: expected at least one prompt, got none", 'for example: tastemaker generate "a cat on a blue background"');
   for (const prompt of given) checkPrompt(prompt);
+  const warn = (text: string): void => output.note(`warning: ${text}`);
   const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
   const backend = nodeBackend({ threads: options.threads, provider: options.provider });
-  const model = requireConsistencyModel(await openModel(options.model, options.configs === undefined ? {} : { configs: options.configs }));
+  const model = requireConsistencyModel(await openModel(options.model, { fetching: { signal, note: warn }, ...(options.configs === undefined ? {} : { configs: options.configs }) }));
   const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model);
-  const contexts = new TextContexts(model, backend, (text) => output.note(`warning: ${text}`));
+  const contexts = new TextContexts(model, backend, warn);
   if (model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
 
   const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(4, prompts.length);

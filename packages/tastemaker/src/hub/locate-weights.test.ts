@@ -156,7 +156,7 @@ describe("a model of the hub", () => {
       const commit = "0123456789abcdef0123456789abcdef01234567";
       await layAsPython(root, commit, world.clip);
       const backend = nodeBackend({ threads: 1 });
-      const reward = await openReward({ name: "pick-score", path: "py/clip" }, backend, options);
+      const reward = await openReward({ name: "pick-score", path: "py/clip" }, backend, undefined, options);
       await reward.dispose();
       variables["HF_HUB_OFFLINE"] = "1";
       expect(await locateWeights("py/clip", neededForClip, options)).toBe(join(root, "snapshots", commit));

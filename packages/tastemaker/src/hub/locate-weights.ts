@@ -18,6 +18,8 @@ export interface LocateOptions extends TransferOptions {
   readonly what?: string;
   /** Code of the error for a path where nothing is. Default `weights-missing`. */
   readonly missingCode?: string;
+  /** What to do about it. */
+  readonly cure?: string;
   /** Ask the hub what a branch or tag names now, also where the cache knows a commit. Default false: a name means the same until it is fetched anew. */
   readonly refresh?: boolean;
   /** Environment variables. Default: the process'. */
@@ -120,7 +122,7 @@ export async function locate(name: string, needed: NeededFiles = neededForAny, o
   const parsed = parseWeightsName(name);
   if (parsed.kind === "path") {
     if (!existsSync(parsed.path)) {
-      throw new UsageError(options.missingCode ?? "weights-missing", `${options.what ?? "weights"}: expected ${weightsForms}, got nothing (at ${parsed.path})`, "check the path");
+      throw new UsageError(options.missingCode ?? "weights-missing", `${options.what ?? "weights"}: expected ${weightsForms}, got nothing (at ${parsed.path})`, options.cure ?? "check the path");
     }
     const path = resolve(parsed.path);
     return { path, pinned: path, files: [], receivedBytes: 0 };

@@ -1,4 +1,4 @@
-import { asJsonObject, checkDiffusersConfigs, diffusersWeightFiles, findWeightFiles, type Folder, openClipTokenizer, parseClipConfig } from "@tastemaker/diffusion";
+import { asJsonObject, checkDiffusersConfigs, diffusersWeightFiles, fileMissingError, findWeightFiles, type Folder, parseClipConfig } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
 
 /**
@@ -16,11 +16,39 @@ export const neededForConfigs: NeededFiles = async (folder) => {
   return [];
 };
 
+/** What the tokenizers of rewards are read from; each kind has its own preference among them. */
+const vocabularyFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz"] as const;
+
+async function openThose(folder: Folder, names: readonly string[]): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const name of names) {
+    if (!(await folder.has(name))) continue;
+    await folder.open(name);
+    found.add(name);
+  }
+  return found;
+}
+
+/** The vocabulary of a tokenizer, without weights. @throws UsageError `file-missing` */
+export const neededForVocabulary: NeededFiles = async (folder) => {
+  const found = await openThose(folder, vocabularyFiles);
+  const isWhole = ["tokenizer.json", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz"].some((name) => found.has(name)) || (found.has("vocab.json") && found.has("merges.txt"));
+  if (!isWhole) throw fileMissingError(`${folder.path}/${found.has("vocab.json") ? "merges.txt" : "tokenizer.json"}`);
+  return [];
+};
+
+/** A transformers `CLIPModel` whose tokenizer, if any is needed, lies elsewhere. */
+export const neededForClipTowers: NeededFiles = async (folder) => {
+  parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
+  await openThose(folder, ["preprocessor_config.json"]);
+  return findWeightFiles(folder, "", "model");
+};
+
 /** A transformers `CLIPModel` with its tokenizer. */
 export const neededForClip: NeededFiles = async (folder) => {
-  parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
-  await openClipTokenizer(folder);
-  return findWeightFiles(folder, "", "model");
+  const weights = await neededForClipTowers(folder);
+  await neededForVocabulary(folder);
+  return weights;
 };
 
 /**

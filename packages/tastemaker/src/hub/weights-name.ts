@@ -21,7 +21,7 @@ export const weightsForms = "an existing folder or file, a repository of the hub
 
 const hubName = /^([A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9_][\w.-]{0,95})(?:@([^@:\s]+))?(?::(\S.*))?$/;
 /** A name without revision and file that ends like this is a mistyped path, not a repository. */
-const weightFileEnding = /\.(?:safetensors|pt|pth|bin|ckpt|pkl|json)$/;
+const fileEnding = /\.(?:safetensors|pt|pth|bin|ckpt|pkl|json|onnx|[cm]?[jt]s)$/;
 const commitName = /^[0-9a-f]{40}$/;
 
 /** True for the full name of a commit, which never changes its meaning. */
@@ -63,7 +63,7 @@ export function parseWeightsName(text: string): WeightsName {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text)) return parseUrl(text);
   if (existsSync(text)) return { kind: "path", path: text };
   const [, repository, revision, file] = hubName.exec(text) ?? [];
-  if (repository === undefined || (revision === undefined && file === undefined && weightFileEnding.test(repository))) return { kind: "path", path: text };
+  if (repository === undefined || (revision === undefined && file === undefined && fileEnding.test(repository))) return { kind: "path", path: text };
   if (/--|\.\./.test(repository)) throw new UsageError("weights-name", `weights: expected a repository's name without -- and .., got "${repository}"`, `expected forms: ${weightsForms}`);
   if (revision !== undefined && !isRevision(revision)) throw new UsageError("weights-name", `weights: expected a branch, a tag or a commit after @, got "${revision}" (in ${text})`);
   if (file !== undefined && !isSafePath(file)) throw new UsageError("weights-name", `weights: expected the path of a file inside the repository after :, got "${file}" (in ${text})`);

@@ -17,6 +17,8 @@ import {
   unetParameters,
 } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
+import { type LocateOptions, locateWeights } from "../hub/locate-weights.ts";
+import { neededForConfigs, neededForPipeline } from "../hub/needed-files.ts";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 import { worldName, worldPart } from "./emoji-world.ts";
 
@@ -39,6 +41,8 @@ export interface OpenedModel {
 export interface OpenModelOptions {
   /** Folder in the diffusers layout whose configurations and tokenizer belong to a single-file checkpoint. */
   readonly configs?: string;
+  /** How a model is fetched that is not on this disk. */
+  readonly fetching?: LocateOptions;
 }
 
 /** Takes every parameter, so that a missing, misshapen or left-over weight is an error before anything runs. */
@@ -52,19 +56,18 @@ async function openParts(path: string, options: OpenModelOptions): Promise<Diffu
   if (options.configs === undefined) {
     throw new UsageError("model-configs-missing", `model: expected a folder in the diffusers layout, got the single file ${path}`, "say with --configs which diffusers folder its configurations and tokenizer come from");
   }
-  return openSingleFileModel(await openNodeFile(path), await openNodeFolder(options.configs));
+  const configs = await locateWeights(options.configs, neededForConfigs, { ...options.fetching, what: "model configurations", missingCode: "model-missing" });
+  return openSingleFileModel(await openNodeFile(path), await openNodeFolder(configs));
 }
 
 /**
- * Opens a model by name: `emoji` (the embedded world), a folder in the diffusers layout, or a single `.safetensors` file with `configs`.
- * @throws UsageError `model-missing`, `model-configs-missing`, `model-parts`, and whatever its files give reason to
+ * Opens a model by name: `emoji` (the embedded world), a folder in the diffusers layout, a single weight file with `configs`, or a repository of the hub or an address that
+ * holds one of these, which is fetched where it is not in the cache.
+ * @throws UsageError `model-missing`, `model-configs-missing`, `model-parts`, as `locate`, and whatever its files give reason to
  */
 export async function openModel(name: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  const path = name === worldName ? worldPart("lcm") : name;
-  if (!existsSync(path)) {
-    const hint = name === worldName ? "the embedded world's weights are not built; run `npm run world`" : "give emoji or the path of a folder in the diffusers layout";
-    throw new UsageError("model-missing", `model: expected a folder or file, got nothing (at ${path})`, hint);
-  }
+  const path = name === worldName ? worldPart("lcm") : await locateWeights(name, neededForPipeline, { ...options.fetching, what: "model", missingCode: "model-missing", cure: "check the path, or say emoji for the embedded model" });
+  if (!existsSync(path)) throw new UsageError("model-missing", `model: expected a folder, got nothing (at ${path})`, "the embedded world's weights are not built; run `npm run world`");
   const parts = await openParts(path, options);
   const unet = parseUNetConfig(parts.unet.config);
   const vae = parseAutoencoderConfig(parts.vae.config);

@@ -4,6 +4,8 @@ import { clipText, openClipTokenizer, parseClipTextConfig, parseUNetConfig, unet
 import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
 import { ImageFolder } from "../data/image-folder.ts";
+import { isRemoteName, type LocateOptions, locateWeights } from "../hub/locate-weights.ts";
+import { neededForPipeline } from "../hub/needed-files.ts";
 import { worldFolder, worldName, worldPart } from "../models/emoji-world.ts";
 import { openNodeFolder, readNodeWeight } from "../platform/node-files.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
@@ -26,7 +28,7 @@ import { vaeStage } from "./vae-stage.ts";
 /** What to train, on what, and the settings in force (for the run's record). */
 export interface PreparedStage {
   readonly stage: Stage;
-  readonly settings: { readonly samples: number; readonly workers: number };
+  readonly settings: { readonly samples: number; readonly workers: number; readonly teacher?: string };
 }
 
 export interface StageRequest {
@@ -153,17 +155,17 @@ async function openTeacher(folders: ReturnType<typeof teacherFolders>, captionId
   };
 }
 
-/** Prepares `tastemaker distill`. `teacher` is `emoji` or a diffusers folder. */
-export async function prepareDistillation(teacherName: string, request: StageRequest): Promise<PreparedStage> {
+/** Prepares `tastemaker distill`. `teacher` is `emoji`, a diffusers folder, or a repository of the hub. */
+export async function prepareDistillation(teacherName: string, request: StageRequest, fetching: LocateOptions = {}): Promise<PreparedStage> {
   const { data, seed, config, assignments, backend } = request;
   const settings = await loadSettings(distillSettings, config, assignments);
   const { training, heldOut } = await openImages(data, seed, settings.imageSize);
-  const folders = teacherFolders(teacherName);
+  const folders = teacherFolders(isRemoteName(teacherName) ? await locateWeights(teacherName, neededForPipeline, fetching) : teacherName);
   const tokenizer = await openClipTokenizer(await openNodeFolder(folders.shared), "tokenizer/");
   const teacher = await openTeacher(folders, tokensOf(tokenizer), backend);
   const cache = await cacheLatents(training, settings.cache, teacher.vae, request.cacheFolder, backend);
   const start = settings.from === undefined ? undefined : await readValues(settings.from, "diffusion_pytorch_model.safetensors", "unet.");
   const stage = distillStage(settings, teacher, cache, await sheetPrompts(data, heldOut), seed, settings.workers, backend, start);
   const kept = ["vae", "text_encoder", "tokenizer"].map((part) => [part, join(folders.shared, part)] as const);
-  return { stage: withFiles(stage, await pipelineFiles("LatentConsistencyModelPipeline", kept)), settings };
+  return { stage: withFiles(stage, await pipelineFiles("LatentConsistencyModelPipeline", kept)), settings: { ...settings, teacher: teacherName } };
 }

@@ -2,25 +2,19 @@ import { existsSync } from "node:fs";
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import type { RewardSetting } from "../config/train-config.ts";
 import { worldName, worldPart } from "../models/emoji-world.ts";
+import type { LocateOptions } from "../hub/locate-weights.ts";
+import { neededForClip, type NeededFiles } from "../hub/needed-files.ts";
 import { openAestheticReward } from "./aesthetic-reward.ts";
 import { openBlipScore, openImageReward } from "./blip-reward.ts";
 import { openClipReward } from "./clip-reward.ts";
 import { openCustomReward, refuseCustomSetting } from "./custom-reward.ts";
 import { isJpegReward, jpegReward, jpegRewardNames } from "./jpeg-reward.ts";
 import type { Reward } from "./reward.ts";
+import { locatePlaces, neededForPlaces, placesOf, type RewardPlaces, type UsualPlaces } from "./reward-places.ts";
 
-/** Where the files of a reward lie; paths. */
-interface RewardPlaces {
-  readonly path: string;
-  readonly vocabulary?: string | undefined;
-  readonly clip?: string | undefined;
-}
-
-interface RewardEntry {
-  /** Part of the embedded world that holds such weights. */
-  readonly world?: string;
-  /** Published weights, as `owner/name[:file]` of the hub or an address. */
-  readonly published?: RewardPlaces;
+interface RewardEntry extends UsualPlaces {
+  /** Which files of a whole repository are needed. Default: weights are single files. */
+  readonly needed?: NeededFiles;
   open(places: RewardPlaces, backend: Backend): Promise<Reward>;
 }
 
@@ -31,24 +25,29 @@ const bert = "google-bert/bert-base-uncased:vocab.txt";
 /** Every built-in reward: how it is opened and where its weights are. To add one, add a row. */
 const rewards: Readonly<Record<string, RewardEntry>> = {
   "pick-score": {
+    needed: neededForClip,
     published: { path: "yuvalkirstain/PickScore_v1", vocabulary: vitH14 },
     open: ({ path, vocabulary }, backend) => openClipReward("pick-score", path, backend, vocabulary),
   },
   "hpsv2.1": {
+    needed: neededForClip,
     published: { path: "xswu/HPSv2:HPS_v2.1_compressed.pt", vocabulary: vitL14 },
     open: ({ path, vocabulary }, backend) => openClipReward("hpsv2.1", path, backend, vocabulary),
   },
   "hpsv2.0": {
+    needed: neededForClip,
     published: { path: "xswu/HPSv2:HPS_v2_compressed.pt", vocabulary: vitL14 },
     open: ({ path, vocabulary }, backend) => openClipReward("hpsv2.0", path, backend, vocabulary),
   },
-  hpsv2: { open: ({ path, vocabulary }, backend) => openClipReward("hpsv2", path, backend, vocabulary) },
+  hpsv2: { needed: neededForClip, open: ({ path, vocabulary }, backend) => openClipReward("hpsv2", path, backend, vocabulary) },
   "clip-score": {
     world: worldPart("clip"),
+    needed: neededForClip,
     published: { path: vitL14 },
     open: ({ path, vocabulary }, backend) => openClipReward("clip-score", path, backend, vocabulary),
   },
   "clip-score-100": {
+    needed: neededForClip,
     published: { path: vitL14 },
     open: ({ path, vocabulary }, backend) => openClipReward("clip-score-100", path, backend, vocabulary),
   },
@@ -70,39 +69,47 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
 /** Names of all built-in rewards. */
 export const rewardNames: readonly string[] = [...Object.keys(rewards), ...jpegRewardNames];
 
-/**
- * Where a reward's files are: as the setting says (`emoji` as the path means the embedded world's), else those that belong to the base model, the embedded world's or the
- * published ones.
- */
-function placesOf({ name, path, vocabulary, clip }: Omit<RewardSetting, "weight">, { world, published }: RewardEntry, model: string | undefined): RewardPlaces {
-  if (path !== undefined && path !== worldName) return { path, vocabulary, clip };
-  if (path === worldName || model === worldName) {
-    if (world !== undefined) return { path: world, vocabulary, clip };
-    if (path === worldName) throw new UsageError("reward-weights-missing", `reward ${name}: expected one that the embedded world has, got none`, `say where its weights are: {"name": "${name}", "path": FOLDER}`);
-  }
-  if (published !== undefined) return { path: published.path, vocabulary: vocabulary ?? published.vocabulary, clip: clip ?? published.clip };
-  throw new UsageError("reward-weights-missing", `reward ${name}: expected the path of its weights, got none`, `say where they are: {"name": "${name}", "path": PATH}`);
+function entryOf(name: string): RewardEntry {
+  const found = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
+  if (found === undefined) throw unknownNameError("reward", name, rewardNames);
+  return found;
 }
 
 /**
- * Opens a reward by name. A name that is not built in needs a path, which says what kind of reward it is (`openCustomReward`; a module's code is run).
+ * Where a built-in reward's files are, as names that `openReward` takes; undefined for rewards without files and for rewards of one's own.
+ * @throws UsageError `reward-weights-missing`
+ */
+export function rewardPlaces(setting: Omit<RewardSetting, "weight">, model: string | undefined): RewardPlaces | undefined {
+  return Object.hasOwn(rewards, setting.name) ? placesOf(setting, entryOf(setting.name), model) : undefined;
+}
+
+/** The published files of a built-in reward, as names with what is needed of each; undefined for a name that is no reward or has none. */
+export function publishedFiles(name: string): { readonly name: string; readonly needed: NeededFiles | undefined }[] | undefined {
+  const entry = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
+  if (entry?.published === undefined) return undefined;
+  const { published } = entry;
+  const needed = neededForPlaces(entry.needed, published);
+  return (["path", "vocabulary", "clip"] as const).flatMap((place) => (published[place] === undefined ? [] : [{ name: published[place], needed: needed[place] }]));
+}
+
+/**
+ * Opens a reward by name. What a built-in one needs and is not on this disk is fetched. A name that is not built in needs a path, which says what kind of reward it is
+ * (`openCustomReward`; a module's code is run, and never fetched).
  *
  * @param model Name of the base model, whose own rewards are the default; undefined: the published ones.
- * @throws UsageError `unknown-name`, `reward-weights-missing` and whatever the files give reason to
+ * @throws UsageError `unknown-name`, `reward-weights-missing`, as `locate`, and whatever the files give reason to
  */
-export async function openReward(setting: Omit<RewardSetting, "weight">, backend: Backend, model: string | undefined): Promise<Reward> {
+export async function openReward(setting: Omit<RewardSetting, "weight">, backend: Backend, model: string | undefined, fetching: LocateOptions = {}): Promise<Reward> {
   const { name, path } = setting;
   if (path !== undefined && !rewardNames.includes(name)) return openCustomReward({ ...setting, path }, backend, rewardNames);
   refuseCustomSetting(setting);
   if (isJpegReward(name)) return jpegReward(name, path);
-  const found = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
-  if (found === undefined) throw unknownNameError("reward", name, rewardNames);
-  const places = placesOf(setting, found, model);
-  if (!existsSync(places.path)) {
-    const hint = places.path === found.world ? "the embedded world's weights are not built; run `npm run world`" : "check the path";
-    throw new UsageError("reward-weights-missing", `reward ${name}: expected its weights, got nothing (at ${places.path})`, hint);
+  const entry = entryOf(name);
+  const places = placesOf(setting, entry, model);
+  if (places.path === entry.world && !existsSync(places.path)) {
+    throw new UsageError("reward-weights-missing", `reward ${name}: expected its weights, got nothing (at ${places.path})`, "the embedded world's weights are not built; run `npm run world`");
   }
-  return found.open(places, backend);
+  return entry.open(await locatePlaces(name, places, entry.needed, fetching), backend);
 }
 
 /** The rewards of the embedded world that are not trained here, to be shown beside those that are; none for other models. */

@@ -119,7 +119,7 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
     for (const { name, path } of parseRewards(options.reward)) {
       // They belong to networks that are built in.
       const { clip, vocabulary } = rewardNames.includes(name) ? options : {};
-      rewards.push(await openReward({ name, ...(path === undefined ? {} : { path }), ...(clip === undefined ? {} : { clip }), ...(vocabulary === undefined ? {} : { vocabulary }) }, backend, undefined));
+      rewards.push(await openReward({ name, ...(path === undefined ? {} : { path }), ...(clip === undefined ? {} : { clip }), ...(vocabulary === undefined ? {} : { vocabulary }) }, backend, undefined, { signal, note: (text) => output.note(`warning: ${text}`) }));
     }
     const { image: images = [], prompt: prompts = [], rows: table, imageColumn, promptColumn, out, gradient } = options;
     const rows = await openScoreRows({ images, prompts, rows: table, imageColumn, promptColumn, needsText: rewards.some(({ needsText }) => needsText) });

@@ -18,12 +18,12 @@ import { initialBeta } from "./beta-controller.ts";
 import { measuredOnce } from "./reward-normalization.ts";
 import { checkInputs } from "./run-inputs.ts";
 import { explainStop, runTraining } from "./train-loop.ts";
-import { absolutePaths, openSession, type TrainSession } from "./train-session.ts";
+import { absolutePaths, openSession, pinnedWeights, type TrainSession } from "./train-session.ts";
 import { initialState, loadState, resultOf, type TrainState } from "./train-state.ts";
 
 /** `runs/<date>-<model>`, with a number behind it when that is taken. */
 function chooseFolder(config: TrainConfig): string {
-  const model = config.model.split(/[\\/]/).filter((part) => part !== "").at(-1) ?? "model";
+  const model = config.model.replace(/@[0-9a-f]{40}(?=:|$)/, "").split(/[\\/]/).filter((part) => part !== "").at(-1) ?? "model";
   const first = join("runs", `${wallClock().toISOString().slice(0, 10)}-${model.replaceAll(/[^\w.-]+/g, "-")}`);
   for (let number = 1; ; number++) {
     const path = number === 1 ? first : `${first}-${number}`;
@@ -109,12 +109,13 @@ export async function runTrain(config: TrainConfig, context: CommandContext): Pr
 
 /** Trains in a new run directory and returns the path of the report; undefined when Ctrl-C stopped it before. */
 export async function trainAndReport(given: TrainConfig, context: TrainContext): Promise<string | undefined> {
-  const config = absolutePaths(given);
-  const { output } = context;
+  const { output, signal } = context;
   const warn = (text: string): void => output.note(`warning: ${text}`);
+  const fetching = { note: warn, signal };
+  const config = await pinnedWeights(absolutePaths(given), fetching);
   const out = config.out ?? chooseFolder(config);
   // Before minutes are spent on a folder that cannot be used.
-  const session = await openSession(config, warn);
+  const session = await openSession(config, warn, fetching);
   try {
     await allowRewards(config.rewards);
     const { out: _out, ...settings } = config;
@@ -150,14 +151,14 @@ async function readTrainConfig(root: string): Promise<TrainConfig> {
 
 /** Opens a run of `tastemaker train` and its state at the newest checkpoint. */
 async function withRun(root: string, context: CommandContext, use: (parts: { session: TrainSession; config: TrainConfig; state: TrainState; run: RunDirectory }) => Promise<void>): Promise<void> {
-  const { output } = context;
+  const { output, signal } = context;
   const warn = (text: string): void => output.note(`warning: ${text}`);
   const config = await readTrainConfig(root);
   const run = await RunDirectory.open(root);
   try {
     for (const warning of run.warnings) warn(warning);
     await requireAllowedRewards(config.rewards, run.record.inputs, (text) => output.note(text));
-    const session = await openSession(config, warn);
+    const session = await openSession(config, warn, { note: warn, signal });
     try {
       checkInputs(run.record.inputs, session.inputs);
       const state = newState(session, config);

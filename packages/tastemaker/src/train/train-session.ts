@@ -3,6 +3,7 @@ import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, UsageError, weight } from "@tastemaker/tensor";
 import type { RewardSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
+import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weights.ts";
 import { adapterLayout } from "../models/adapter.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
@@ -10,7 +11,7 @@ import { TextContexts } from "../models/text-contexts.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
-import { openOtherRewards, openReward } from "../rewards/open-reward.ts";
+import { openOtherRewards, openReward, rewardPlaces } from "../rewards/open-reward.ts";
 import { type Metric, requireGradient } from "../rewards/reward.ts";
 import { openWorldMetrics } from "../rewards/world-metrics.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
@@ -38,18 +39,20 @@ export interface TrainSession {
   dispose(): Promise<void>;
 }
 
-/** The paths that are there, made absolute; addresses stay. */
-function resolved(paths: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(paths).flatMap(([name, path]) => (path === undefined ? [] : [[name, isAddress(path) || path === worldName ? path : resolve(path)]])));
+/** The places that are given, made absolute; names of the hub and addresses are so already. */
+function resolved(places: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(places).flatMap(([name, place]) => (place === undefined ? [] : [[name, place === worldName || isAddress(place) || isRemoteName(place) ? place : resolve(place)]])));
 }
 
-/** The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere. */
+/**
+ * The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere.
+ * @throws UsageError as `parseWeightsName`
+ */
 export function absolutePaths(config: TrainConfig): TrainConfig {
   const prompts = (setting: TrainConfig["prompts"]): TrainConfig["prompts"] => (typeof setting === "string" && !setting.startsWith("world:") ? resolve(setting) : setting);
   return {
     ...config,
-    model: config.model === worldName ? worldName : resolve(config.model),
-    ...(config.modelConfig === undefined ? {} : { modelConfig: resolve(config.modelConfig) }),
+    ...resolved({ model: config.model === worldName ? undefined : config.model, modelConfig: config.modelConfig }),
     prompts: prompts(config.prompts),
     rewards: config.rewards.map(({ path, vocabulary, clip, ...reward }) => ({ ...reward, ...resolved({ path, vocabulary, clip }) })),
     evaluation: { ...config.evaluation, prompts: prompts(config.evaluation.prompts) },
@@ -59,14 +62,29 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
 /** A reward as it is opened, before the base model is measured. */
 type OpenedReward = Omit<TrainedReward, "normalization"> & { readonly setting: RewardSetting };
 
+/**
+ * The configuration with the commit of every repository in its name, so that a continued run has the weights it was begun with, whatever a branch means by then.
+ * @throws UsageError as `pinWeights`
+ */
+export async function pinnedWeights(config: TrainConfig, fetching: LocateOptions): Promise<TrainConfig> {
+  const pinned = async (places: object): Promise<object> => {
+    const names: [string, string][] = [];
+    for (const [place, name] of Object.entries(places)) if (typeof name === "string" && isRemoteName(name)) names.push([place, await pinWeights(name, fetching)]);
+    return Object.fromEntries(names);
+  };
+  const rewards: TrainConfig["rewards"][number][] = [];
+  for (const reward of config.rewards) rewards.push({ ...reward, ...(await pinned(rewardPlaces(reward, config.model) ?? {})) });
+  return { ...config, ...(await pinned({ model: config.model, modelConfig: config.modelConfig })), rewards };
+}
+
 /** Opens the rewards of a configuration. @throws UsageError `reward-twice`, `reward-not-differentiable` */
-async function openRewards(config: TrainConfig, backend: Backend): Promise<OpenedReward[]> {
+async function openRewards(config: TrainConfig, backend: Backend, fetching: LocateOptions): Promise<OpenedReward[]> {
   const opened: OpenedReward[] = [];
   for (const setting of config.rewards) {
     if (opened.some(({ reward }) => reward.name === setting.name)) {
       throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
     }
-    const reward = await openReward(setting, backend, config.model);
+    const reward = await openReward(setting, backend, config.model, fetching);
     opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight, setting });
   }
   return opened;
@@ -76,15 +94,15 @@ async function openRewards(config: TrainConfig, backend: Backend): Promise<Opene
  * Opens model, rewards and prompts of a configuration.
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
-export async function openSession(config: TrainConfig, warn: (text: string) => void): Promise<TrainSession> {
+export async function openSession(config: TrainConfig, warn: (text: string) => void, fetching: LocateOptions = {}): Promise<TrainSession> {
   const backend = nodeBackend({ threads: config.threads, provider: config.provider });
-  const model = requireConsistencyModel(await openModel(config.model, config.modelConfig === undefined ? {} : { configs: config.modelConfig }));
+  const model = requireConsistencyModel(await openModel(config.model, { fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
   const prompts = await resolvePrompts(config.prompts);
   const heldOut = await resolvePrompts(config.evaluation.prompts, config.evaluation.count);
   const shared = prompts.prompts.filter((prompt) => heldOut.prompts.includes(prompt));
   if (shared.length > 0) warn(`${shared.length} of the ${heldOut.prompts.length} evaluation prompts are also trained on, so the evaluation is not held out`);
   const layout = adapterLayout(model, config.lora);
-  const rewards = await openRewards(config, backend);
+  const rewards = await openRewards(config, backend, fetching);
   const others = await openOtherRewards(config.model, config.rewards.map(({ name }) => name), backend);
   const contexts = new TextContexts(model, backend, warn);
   const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };

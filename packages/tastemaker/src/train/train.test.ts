@@ -201,7 +201,7 @@ describe("bad input", () => {
   it("of training is one clear error each", async () => {
     const config = await writeConfig("bad", {});
     const rows: [RegExp, ...string[]][] = [
-      [/model: expected a folder or file, got nothing/, "--model", join(folder, "none")],
+      [/model: expected an existing folder or file, a repository of the hub .*got nothing/, "--model", join(folder, "none")],
       [/reward: expected one of pick-score, .*aesthetic.*, got "asthetic"; did you mean "aesthetic"/, "--reward", "asthetic"],
       [/reward pick-score: expected one that the embedded world has, got none/, "--reward", "pick-score=emoji"],
       [/adapter: expected the ending of an attention layer such as [^\n]*, got "to_x"/, "--set", 'lora.targets=["to_x"]'],

@@ -13,7 +13,7 @@ export function register(program: Command, engine: Engine<DistillOptions>): void
   const command = program
     .command("distill")
     .description("Distil a diffusion model into a latent consistency model; run again to continue.")
-    .argument("<teacher>", "emoji, or the teacher's folder in the diffusers layout");
+    .argument("<teacher>", "emoji, the teacher's folder in the diffusers layout, or owner/name of a repository on the hub");
   addStageOptions(command).action((teacher: string, options: StageOptions, self: Command) => runEngine(self, engine, { ...options, teacher }));
   addExamples(command, ["tastemaker distill emoji --out runs/lcm --minutes 60"]);
 }
