@@ -66,6 +66,6 @@ describe("a published reward", () => {
   it("can be fetched by its name", () => {
     expect(publishedFiles("image-reward")?.map(({ name }) => name)).toEqual(["THUDM/ImageReward:ImageReward.pt", "google-bert/bert-base-uncased:vocab.txt"]);
     expect(publishedFiles("emoji")).toBeUndefined();
-    expect(rewardNames.filter((name) => publishedFiles(name) === undefined)).toEqual(["hpsv2"]);
+    expect(rewardNames.filter((name) => publishedFiles(name) === undefined)).toEqual(["hpsv2", "compressibility", "incompressibility"]);
   });
 });
