@@ -21,3 +21,10 @@ export function realNumber(low: number, high: number = Number.MAX_VALUE): (text:
     return value;
   };
 }
+
+/** An option parser for a checkpoint of a run: `last`, `best` or a step. */
+export function checkpointChoice(text: string): "last" | "best" | number {
+  if (text === "last" || text === "best") return text;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("expected last, best or the number of a checkpoint.");
+}

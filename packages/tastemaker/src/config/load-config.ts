@@ -95,10 +95,15 @@ function checkTogether(config: TrainConfig, source: (path: string) => string): v
   }
 }
 
+/** Evaluations during training: every `evaluation.every` iterations and after the last. */
+export function plannedLooks({ iterations, evaluation: { every } }: Pick<TrainConfig, "iterations" | "evaluation">): number {
+  return every === 0 ? 0 : Math.ceil(iterations / every);
+}
+
 /** Settings that are allowed but do not do what one may expect, in words. */
 export function configWarnings(config: TrainConfig): string[] {
   const warnings: string[] = [];
-  const { divergence, beta, steps, backpropSteps, iterations, ema } = config;
+  const { divergence, beta, steps, backpropSteps, iterations, ema, evaluation, watch } = config;
   const isWeighted = beta !== 0;
   if (divergence.kind !== "none" && isWeighted && steps === 1) {
     warnings.push("steps is 1, so there is no transition and the divergence is always 0: beta does nothing");
@@ -106,6 +111,10 @@ export function configWarnings(config: TrainConfig): string[] {
     warnings.push("backpropSteps is 1, so the divergence has no gradient: beta does nothing; use 2 or more");
   }
   if (divergence.kind === "none" && beta !== "auto" && isWeighted) warnings.push("divergence.kind is none, so beta does nothing");
+  const looks = plannedLooks(config);
+  if (watch.action === "stop" && looks < watch.looks) {
+    warnings.push(`watch.action is stop, but the run has ${looks} evaluation${looks === 1 ? "" : "s"} and the watch needs ${watch.looks} in a row: it cannot stop anything; lower evaluation.every (now ${evaluation.every}) or watch.looks`);
+  }
   if (ema > 0 && iterations * (1 - ema) < 1) warnings.push(`ema ${ema} averages over about ${Math.round(1 / (1 - ema))} iterations, longer than the run of ${iterations}: the exported adapter will lag far behind`);
   return warnings;
 }

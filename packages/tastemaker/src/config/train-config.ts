@@ -33,6 +33,20 @@ export interface RewardSetting {
   readonly endpoint?: EndpointSetting | undefined;
 }
 
+/** A metric of the evaluation that is not trained on. */
+export interface MetricSetting extends Omit<RewardSetting, "weight" | "normalize"> {
+  /** Undefined is what the metric says of itself, which usually is true. */
+  readonly higherIsBetter?: boolean | undefined;
+}
+
+/** When the watch for over-optimisation speaks and what it does then. */
+export interface WatchSetting {
+  readonly action: "warn" | "stop" | "off";
+  readonly falseAlarms: number;
+  readonly minimumDrop: number;
+  readonly looks: number;
+}
+
 /** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
 export interface TrainConfig {
   readonly model: string;
@@ -67,8 +81,16 @@ export interface TrainConfig {
   readonly seed: number;
   readonly threads: number;
   readonly provider: "cpu" | "cuda" | "webgpu";
-  readonly evaluation: { readonly every: number; readonly prompts: string | readonly string[]; readonly count: number };
-  readonly checkpoint: { readonly every: number; readonly keep: number };
+  readonly evaluation: {
+    readonly every: number;
+    readonly prompts: string | readonly string[];
+    readonly count: number;
+    readonly seeds: number;
+    /** Undefined means all that come with the model. */
+    readonly metrics?: readonly (string | MetricSetting)[] | undefined;
+  };
+  readonly watch: WatchSetting;
+  readonly checkpoint: { readonly every: number; readonly keep: number; readonly best: string };
   /** Undefined means that the command chooses a folder under `runs/`. */
   readonly out?: string | undefined;
 }
@@ -179,11 +201,19 @@ function prompts(fallback: string, meaning: string): z.ZodDefault<z.ZodUnion<rea
     .meta({ description: `${meaning}: ${promptsExpected}. A text file has one prompt per line; empty lines and lines that begin with # are skipped.`, expected: promptsExpected });
 }
 
+const metricsExpected = 'a list of names such as "judge", or of {"name": "pick-score", "path": PATH} as in rewards, where "higherIsBetter": false says that lower is better';
+
 const evaluation = z
   .strictObject({
     every: z.int().min(0).default(50).describe("Iterations between evaluations on the held-out prompts; 0 evaluates only before and after."),
     prompts: prompts("world:held-out", "Held-out prompts, never trained on"),
-    count: positiveInteger.max(100_000).default(64).describe("Prompts per evaluation, one picture each. Raising it narrows the error bars as its square root."),
+    count: positiveInteger.max(100_000).default(64).describe("Prompts per evaluation. Raising it narrows the error bars as its square root."),
+    seeds: positiveInteger.max(64).default(1).describe("Pictures per prompt, whose scores are averaged. From 2 on, diversity is the distance of a prompt's own pictures; with 1, of different prompts' pictures."),
+    metrics: z
+      .array(z.union([z.string().min(1), reward.omit({ weight: true, normalize: true }).extend({ higherIsBetter: z.boolean().optional() })]))
+      .max(32)
+      .optional()
+      .meta({ description: `Metrics that are evaluated but not trained on, which the watch looks at: ${metricsExpected}. Default: all that come with the base model.`, expected: metricsExpected }),
   })
   .prefault({})
   .describe("How the tuned model is compared with the base model, on equal prompts and noise.");
@@ -192,9 +222,24 @@ const checkpoint = z
   .strictObject({
     every: positiveInteger.default(25).describe("Iterations between checkpoints: the most work a crash can cost."),
     keep: positiveInteger.default(3).describe("Newest checkpoints to keep; the best-evaluated one stays as well."),
+    best: z
+      .string()
+      .min(1)
+      .default("held-out")
+      .describe("What makes a checkpoint the best. `held-out`: the highest trained reward among those whose metrics that are not trained on cannot be told from their best (within two standard errors); without such metrics, as `reward`. `reward`: the highest trained reward. Or the name of a metric."),
   })
   .prefault({})
   .describe("What `tastemaker resume` continues from.");
+
+const watch = z
+  .strictObject({
+    action: z.enum(["warn", "stop", "off"]).default("warn").describe("When the trained reward rises while a metric that is not trained on, or the diversity, falls: `warn` says so and goes on, `stop` saves and stops, `off` does not look."),
+    falseAlarms: z.number().gt(0).max(0.5).default(0.05).describe("Share of runs without any real fall in which the watch may speak, over all evaluations and metrics of a run together. Raising it makes the watch speak sooner."),
+    minimumDrop: z.number().min(0).default(0.2).describe("Smaller falls are ignored however certain they are; in standard deviations of the base model's scores over the prompts. Raising it makes the watch speak later."),
+    looks: positiveInteger.max(100).default(2).describe("Evaluations in a row that must show the fall. Raising it makes the watch speak later."),
+  })
+  .prefault({})
+  .describe("Watch for over-optimisation, at every evaluation during training.");
 
 const adam = z
   .strictObject({
@@ -245,6 +290,7 @@ export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
   threads: z.int().min(0).max(1024).default(0).describe("Threads for the arithmetic; 0 uses all cores. Results do not depend on it beyond rounding."),
   provider: z.enum(["cpu", "cuda", "webgpu"]).default("cpu").describe("Where onnxruntime computes; `tastemaker doctor` lists what this machine has."),
   evaluation,
+  watch,
   checkpoint,
   out: z.string().min(1).optional().describe("Run directory to create. Default: runs/<date>-<model>."),
 });

@@ -7,15 +7,15 @@ import type { ExportOptions } from "../cli/commands/export.ts";
 import { readMetricsCsv } from "../logs/metrics-csv.ts";
 import { adapterFileName } from "../models/adapter.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
-import { listCheckpoints, verifyCheckpoint } from "../storage/checkpoint.ts";
+import { verifyCheckpoint } from "../storage/checkpoint.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
-import { readRunRecord, runPaths } from "../storage/run-directory.ts";
+import { findCheckpoint, readRunRecord } from "../storage/run-directory.ts";
 
-/** `tastemaker export RUN`: the adapter, or with `--metrics` the table of metrics; both when `--out` or `--step` is given too. */
+/** `tastemaker export RUN`: the adapter, or with `--metrics` the table of metrics; both when `--out` or `--checkpoint` is given too. */
 export async function runExport(options: ExportOptions, { output }: CommandContext): Promise<void> {
   await readRunRecord(options.run);
   const { metrics } = options;
-  const isAdapterWanted = metrics === undefined || options.out !== undefined || options.step !== undefined;
+  const isAdapterWanted = metrics === undefined || options.out !== undefined || options.checkpoint !== undefined;
   const adapter = isAdapterWanted ? await exportAdapter(options) : undefined;
   if (adapter !== undefined) output.print(adapter.file);
   const table = metrics === undefined ? undefined : await exportMetrics(options.run, resolve(metrics));
@@ -32,12 +32,8 @@ async function exportMetrics(run: string, file: string): Promise<{ readonly file
 
 /** A checkpoint's adapter, which already is what diffusers reads (alpha/rank folded into B). */
 async function exportAdapter(options: ExportOptions): Promise<{ readonly file: string; readonly step: number }> {
-  const { complete } = await listCheckpoints(runPaths(options.run).checkpoints);
-  const checkpoint = options.step === undefined ? complete.at(-1) : complete.find(({ step }) => step === options.step);
-  if (checkpoint === undefined) {
-    const found = complete.map(({ step }) => step).join(", ");
-    throw new UsageError("checkpoint-missing", `export: expected a checkpoint${options.step === undefined ? "" : ` of step ${options.step}`}, got ${found === "" ? "none" : found} (at ${options.run})`, found === "" ? "`tastemaker resume` continues the run" : "choose one of these with --step");
-  }
+  const checkpoint = await findCheckpoint(options.run, options.checkpoint ?? "last");
+  if (checkpoint === undefined) throw new UsageError("checkpoint-missing", `export: expected a checkpoint, got none (at ${options.run})`, "`tastemaker resume` continues the run");
   await verifyCheckpoint(checkpoint);
   const out = options.out ?? options.run;
   const isFolder = !out.endsWith(".safetensors") || (existsSync(out) && statSync(out).isDirectory());

@@ -39,9 +39,10 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   for (const prompt of given) checkPrompt(prompt);
   const warn = (text: string): void => output.note(`warning: ${text}`);
   const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
+  if (options.adapter === undefined && options.checkpoint !== "last") throw new UsageError("option-invalid", "generate: expected a run directory with --checkpoint, got none", "say which with --adapter");
   const backend = nodeBackend({ threads: options.threads, provider: options.provider });
   const model = requireConsistencyModel(await openModel(options.model, { fetching: { signal, note: warn }, ...(options.configs === undefined ? {} : { configs: options.configs }) }));
-  const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model);
+  const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model, options.checkpoint);
   const contexts = new TextContexts(model, backend, warn);
   if (model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
 

@@ -67,8 +67,8 @@ describe("metrics as CSV", () => {
       expect(end.code, end.stderr).toBe(0);
       expect(JSON.parse(end.stdout)).toEqual({ metrics: { file, rows: 2 } });
       expect(await readFile(file, "utf8")).toBe("step,seen,loss,timings.seconds,timings.psnr\r\n1,8,0.5,,\r\n2,16,0.25,3,20\r\n");
-      const both = await runTastemaker("export", root, "--metrics", file, "--step", "3");
-      expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining("expected a checkpoint of step 3, got none") as string });
+      const both = await runTastemaker("export", root, "--metrics", file, "--checkpoint", "3");
+      expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining("export: expected a checkpoint, got none") as string });
     }));
 
   it("refuse logs that are no logs", () =>

@@ -67,7 +67,7 @@ describe("TensorBoard's events of a training run", () => {
   it("change nothing in metrics.jsonl", async () => {
     const keys = (await readMetrics(whole)).map((line) => Object.keys(line).join(" "));
     const usual = "iteration reward rewards divergence beta loss gradNorm";
-    expect([...new Set(keys)].sort()).toEqual([usual, `${usual} heldOut`, `${usual} heldOutBefore`]);
+    expect([...new Set(keys)].sort()).toEqual([usual, `${usual} heldOut promptScores watch best`, `${usual} heldOutBefore promptScoresBefore`]);
   });
 
   it("show one curve after SIGKILL and resume", async () => {

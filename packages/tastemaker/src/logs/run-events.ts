@@ -12,8 +12,8 @@ const baseFolder = "base";
 /** Sheets above this are left out. */
 const maxSheetBytes = 64 * 2 ** 20;
 const sheetTag = "samples/sheet";
-/** Places of a line in the run; they are the axis, not a curve. */
-const places = new Set(["iteration", "step", "seen"]);
+/** Places in the run, of the line itself or of another one; they are an axis, not a curve. */
+const places = new Set(["iteration", "step", "seen", "best"]);
 
 type Line = Readonly<Record<string, unknown>>;
 

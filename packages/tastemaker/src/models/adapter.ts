@@ -1,7 +1,7 @@
 import { encodeLora, type LoraAdapter, type LoraTarget, loraTargets, type LoraWeights, readLora } from "@tastemaker/diffusion";
 import { input, normal, type Tensor, UsageError } from "@tastemaker/tensor";
 import { openNodeFile } from "../platform/node-files.ts";
-import { findLatestCheckpoint } from "../storage/run-directory.ts";
+import { type CheckpointChoice, findCheckpoint } from "../storage/run-directory.ts";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { ParameterSet } from "../train/adamw.ts";
@@ -81,24 +81,28 @@ export interface OpenedAdapter {
   readonly parameters: ParameterSet;
 }
 
-/** The adapter file that a path means: the file itself, a folder that holds one, or the newest checkpoint of a run. */
-export async function findAdapterFile(path: string): Promise<string> {
+/** The adapter file that a path means: the file itself, a folder that holds one, or a checkpoint of a run. @throws UsageError `adapter-missing`, `checkpoint-missing` */
+export async function findAdapterFile(path: string, choice: CheckpointChoice = "last"): Promise<string> {
   if (!existsSync(path)) throw new UsageError("adapter-missing", `adapter: expected a LoRA file or a run directory, got nothing (at ${path})`);
-  if (!statSync(path).isDirectory()) return path;
+  const refuse = (): never => {
+    throw new UsageError("adapter-checkpoint", `adapter: expected a run directory to choose checkpoint ${choice} from, got ${path}, which has no checkpoints`, "leave out --checkpoint");
+  };
+  if (!statSync(path).isDirectory()) return choice === "last" ? path : refuse();
   const own = join(path, adapterFileName);
-  const latest = await findLatestCheckpoint(path);
-  if (latest !== undefined) return join(latest.path, adapterFileName);
-  if (existsSync(own)) return own;
+  const checkpoint = await findCheckpoint(path, choice);
+  if (checkpoint !== undefined) return join(checkpoint.path, adapterFileName);
+  if (existsSync(own)) return choice === "last" ? own : refuse();
   const hint = existsSync(join(path, "run.json")) ? "the run has no checkpoint yet; `tastemaker resume` continues it" : "give the file, the folder that holds it, or a run directory";
   throw new UsageError("adapter-missing", `adapter: expected ${adapterFileName} or checkpoints, got neither (at ${path})`, hint);
 }
 
 /**
  * Reads an adapter for a model, in any of the usual styles.
+ * @param choice which checkpoint, where the path is a run
  * @throws UsageError `adapter-missing`, `lora-module`, `lora-shape` (an adapter for another model) and what the file gives reason to
  */
-export async function openAdapter(path: string, model: OpenedModel): Promise<OpenedAdapter> {
-  const file = await findAdapterFile(path);
+export async function openAdapter(path: string, model: OpenedModel, choice: CheckpointChoice = "last"): Promise<OpenedAdapter> {
+  const file = await findAdapterFile(path, choice);
   const known = loraTargets(model.unet);
   const { modules } = await readLora(await openNodeFile(file), known);
   const parameters = new Map<string, Float32Array>();

@@ -17,6 +17,13 @@ export interface ChartSeries {
   readonly colour: number;
 }
 
+/** A vertical line at an iteration with a word beside it. */
+export interface ChartMark {
+  readonly x: number;
+  readonly label: string;
+  readonly kind: "alarm" | "best";
+}
+
 export interface ChartOptions {
   readonly title: string;
   /** One sentence under the title. */
@@ -24,6 +31,7 @@ export interface ChartOptions {
   readonly series: readonly ChartSeries[];
   /** Draw the vertical axis from zero. */
   readonly fromZero?: boolean;
+  readonly marks?: readonly ChartMark[];
 }
 
 const size = { width: 520, height: 250, left: 56, right: 12, top: 10, bottom: 30 } as const;
@@ -81,6 +89,19 @@ function seriesMarkup(series: ChartSeries, toX: (x: number) => number, toY: (y: 
   return parts.join("");
 }
 
+/** Marks as dashed lines; alarms are labelled at the top, others at the bottom, left of the line where there is no room to the right. */
+function markMarkup(marks: readonly ChartMark[], toX: (x: number) => number): string {
+  const { width, height, right, top, bottom } = size;
+  return marks
+    .map(({ x, label, kind }) => {
+      const at = toX(x);
+      const isLeft = at + 6.2 * label.length > width - right;
+      const place = `x="${(isLeft ? at - 4 : at + 4).toFixed(1)}" y="${kind === "alarm" ? top + 11 : height - bottom - 6}"${isLeft ? ' text-anchor="end"' : ""}`;
+      return `<line class="mark ${kind}" x1="${at.toFixed(1)}" x2="${at.toFixed(1)}" y1="${top}" y2="${height - bottom}"/><text class="mark ${kind}" ${place}>${escapeHtml(label)}</text>`;
+    })
+    .join("");
+}
+
 /** A line chart over iterations as a `<figure>` with inline SVG; colours come from the page's style. Empty text without any point. */
 export function lineChart(options: ChartOptions): string {
   const series = options.series.map((one) => ({ ...one, points: one.points.filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y)) })).filter(({ points }) => points.length > 0);
@@ -106,5 +127,5 @@ export function lineChart(options: ChartOptions): string {
   const legend = series.length > 1 ? `<p class="legend">${series.map(({ name, colour }) => `<span><i class="c${colour}"></i>${escapeHtml(name)}</span>`).join("")}</p>` : "";
   const label = `${options.title}: ${series.map(({ name, points: own }) => `${name} from ${formatNumber(own[0]!.y)} to ${formatNumber(own.at(-1)!.y)}`).join("; ")}`;
   return `<figure class="chart"><figcaption><b>${escapeHtml(options.title)}</b><small>${escapeHtml(options.caption)}</small></figcaption>
-<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(label)}">${grid.join("")}<line class="axis" x1="${left}" x2="${width - right}" y1="${height - bottom}" y2="${height - bottom}"/>${axis.join("")}${series.map((one) => seriesMarkup(one, toX, toY)).join("")}</svg>${legend}</figure>`;
+<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(label)}">${grid.join("")}<line class="axis" x1="${left}" x2="${width - right}" y1="${height - bottom}" y2="${height - bottom}"/>${axis.join("")}${markMarkup((options.marks ?? []).filter(({ x }) => x >= xLow && x <= xHigh), toX)}${series.map((one) => seriesMarkup(one, toX, toY)).join("")}</svg>${legend}</figure>`;
 }

@@ -15,6 +15,7 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wr
 .facts span{font-weight:600;font-size:.9rem}.facts small{display:block}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .notice{background:var(--tint);border:1px solid var(--line);border-radius:12px;padding:12px 16px;margin:24px 0 0}
+.notice.alarm{background:var(--card);border:2px solid var(--bad)}.notice.alarm b{color:var(--bad)}.notice ul{margin:8px 0;padding-left:20px}.notice p:last-child{margin:0}
 .bar-row{display:flex;flex-wrap:wrap;justify-content:space-between;align-items:end;gap:8px 24px;margin-bottom:16px}.bar-row p{margin:0}
 .modes{display:inline-flex;border:1px solid var(--line);border-radius:10px;overflow:hidden;background:var(--card);font-size:.88rem}
 .modes label{padding:6px 14px;cursor:pointer}.modes input{position:absolute;opacity:0}
@@ -47,6 +48,8 @@ tbody th{font-weight:600;white-space:normal;min-width:14em}th small{font-weight:
 .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.band{fill-opacity:.16;stroke:none}.bar{stroke-width:1.5}
 .line.c1,.bar.c1{stroke:var(--c1)}.line.c2,.bar.c2{stroke:var(--c2)}.line.c3,.bar.c3{stroke:var(--c3)}.line.c4,.bar.c4{stroke:var(--c4)}
 .band.c1,.dot.c1{fill:var(--c1)}.band.c2,.dot.c2{fill:var(--c2)}.band.c3,.dot.c3{fill:var(--c3)}.band.c4,.dot.c4{fill:var(--c4)}
+line.mark{stroke-width:1.5;stroke-dasharray:4 3}line.mark.alarm{stroke:var(--bad)}line.mark.best{stroke:var(--good)}
+.chart text.mark{font-size:11px;font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}.chart text.mark.alarm{fill:var(--bad)}.chart text.mark.best{fill:var(--good)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.82rem;color:var(--soft);margin:4px 0 4px}
 .legend i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}
 i.c1{background:var(--c1)}i.c2{background:var(--c2)}i.c3{background:var(--c3)}i.c4{background:var(--c4)}

@@ -62,3 +62,45 @@ export function comparePairs(base: readonly number[], tuned: readonly number[]):
     wins: meanOf(differences.map((value) => (value > 0 ? 1 : value < 0 ? 0 : 0.5))),
   };
 }
+
+/** ln B(ν/2, 1/2), by the recursion B(a + 1, b) = B(a, b)·a/(a + b) from B(1/2, 1/2) = π or B(1, 1/2) = 2. */
+function logBetaHalf(degrees: number): number {
+  let sum = degrees % 2 === 1 ? Math.log(Math.PI) : Math.log(2);
+  for (let a = degrees % 2 === 1 ? 0.5 : 1; a < degrees / 2; a++) sum += Math.log(a / (a + 0.5));
+  return sum;
+}
+
+/**
+ * Continued fraction of the incomplete beta function I_x(a, b), without its factor x^a (1 − x)^b / (a B(a, b)): DLMF 8.17.22, evaluated from the front
+ * by the modified Lentz method. Converges fast for x < (a + 1)/(a + b + 2).
+ */
+function betaFraction(x: number, a: number, b: number): number {
+  const tiny = 1e-300;
+  let [value, c, d] = [1, 1, 0];
+  for (let n = 1; n < 1000; n++) {
+    const m = Math.floor(n / 2);
+    const term = n % 2 === 0 ? (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m)) : (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    d = 1 / (1 + term * d || tiny);
+    c = 1 + term / c || tiny;
+    value *= c * d;
+    if (Math.abs(c * d - 1) < 1e-15) break;
+  }
+  return 1 / value;
+}
+
+/**
+ * P(T ≥ t) of Student's t with a whole number of degrees of freedom ≥ 1, also far out in the tail: ½ I_x(ν/2, ½) with x = ν/(ν + t²)
+ * (Abramowitz and Stegun 26.7.1).
+ */
+export function studentTail(t: number, degrees: number): number {
+  if (Number.isNaN(t)) return Number.NaN;
+  if (t < 0) return 1 - studentTail(-t, degrees);
+  if (t === Number.POSITIVE_INFINITY) return 0;
+  const a = degrees / 2;
+  const b = 0.5;
+  const x = degrees / (degrees + t * t);
+  const y = (t * t) / (degrees + t * t);
+  const logFactor = a * Math.log(x) + b * Math.log(y) - logBetaHalf(degrees);
+  if (x < (a + 1) / (a + b + 2)) return (0.5 * Math.exp(logFactor) * betaFraction(x, a, b)) / a;
+  return 0.5 * (1 - (Math.exp(logFactor) * betaFraction(y, b, a)) / b);
+}

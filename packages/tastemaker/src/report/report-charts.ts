@@ -1,5 +1,6 @@
-import { lineChart, smooth, type ChartSeries } from "./line-chart.ts";
+import { type ChartMark, lineChart, smooth, type ChartSeries } from "./line-chart.ts";
 import type { MetricsLine } from "./report-data.ts";
+import { watchSummary } from "./watch-summary.ts";
 
 type NumberKey = "reward" | "divergence" | "beta" | "loss" | "gradNorm";
 
@@ -11,15 +12,26 @@ function curve(metrics: readonly MetricsLine[], name: string, colour: number, va
   return { name, kind: "band", colour, points: smooth(points) };
 }
 
+/** Where the watch first fired, and the best checkpoint. */
+function watchMarks(metrics: readonly MetricsLine[]): ChartMark[] {
+  const { firstFired, best } = watchSummary(metrics);
+  return [
+    ...(firstFired === undefined ? [] : [{ x: firstFired.iteration, label: "over-optimisation", kind: "alarm" } as const]),
+    ...(best === undefined ? [] : [{ x: best, label: "best checkpoint", kind: "best" } as const]),
+  ];
+}
+
 /** The page's charts, held-out metrics first; a chart without data is left out. */
 export function reportCharts(metrics: readonly MetricsLine[]): string {
   const of = (key: NumberKey): ((line: MetricsLine) => unknown) => (line) => line[key];
   const rewardNames = [...new Set(metrics.flatMap((line) => Object.keys(line.rewards ?? {})))].slice(0, 3);
+  const marks = watchMarks(metrics);
   const heldOutNames = [...new Set(metrics.flatMap((line) => Object.keys(line.heldOut ?? {})))];
   const heldOut = heldOutNames.map((name, index) =>
     lineChart({
       title: `Held-out ${name}`,
       caption: "Tuned model on prompts that are never trained on, always with the same noise.",
+      marks,
       series: [
         {
           name,

@@ -35,6 +35,41 @@ export interface HeldOutPoint {
   readonly standardError: number;
 }
 
+/** The mean of paired differences with its one-sided test; `t` is absent where the differences are all equal. */
+export interface TestedMean {
+  readonly mean: number;
+  /** Standard error; 0 where there is none. */
+  readonly error: number;
+  readonly t?: number;
+  readonly p: number;
+}
+
+/** A measure that fell while the trained reward rose, and the numbers that say so. */
+export interface WatchFinding {
+  readonly metric: string;
+  /** Iteration of the evaluation it fell from; 0 is the base model. */
+  readonly since: number;
+  /** Evaluations in a row that show it. */
+  readonly looks: number;
+  /** Held-out prompts. */
+  readonly n: number;
+  /** How far it got worse, in its own unit, positive. */
+  readonly drop: TestedMean;
+  /** The same in standard deviations of the base model's scores over the prompts. */
+  readonly dropSize: number;
+  /** What `drop.p` had to stay below: the permitted false alarms, shared among all comparisons of the run. */
+  readonly level: number;
+  /** Rise of the trained reward (weighted sum) on the same prompts. */
+  readonly rise: TestedMean;
+}
+
+/** What the watch for over-optimisation says after an evaluation. */
+export interface WatchVerdict {
+  /** `suspected`: seen, but not yet in as many evaluations in a row as it takes. */
+  readonly state: "quiet" | "suspected" | "fired";
+  readonly findings: readonly WatchFinding[];
+}
+
 /** A line of `metrics.jsonl`, one per iteration; a function of the configuration alone. */
 export interface MetricsLine {
   readonly iteration: number;
@@ -54,6 +89,14 @@ export interface MetricsLine {
   readonly heldOut?: Readonly<Record<string, HeldOutPoint>>;
   /** The same of the base model, in the first line. */
   readonly heldOutBefore?: Readonly<Record<string, HeldOutPoint>>;
+  /** What `heldOut` averages: per metric one number per held-out prompt. */
+  readonly promptScores?: Readonly<Record<string, readonly number[]>>;
+  /** What `heldOutBefore` averages. */
+  readonly promptScoresBefore?: Readonly<Record<string, readonly number[]>>;
+  /** On evaluation iterations, unless the watch is off. */
+  readonly watch?: WatchVerdict;
+  /** On evaluation iterations: iteration of the best checkpoint so far. */
+  readonly best?: number;
 }
 
 /** Everything a report shows. */

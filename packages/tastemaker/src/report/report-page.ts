@@ -2,7 +2,8 @@ import { reportCharts } from "./report-charts.ts";
 import { escapeHtml, formatNumber, formatSignedTo, formatTo } from "./html.ts";
 import { pageScript, pageStyle } from "./page-style.ts";
 import { comparePairs, type PairedComparison } from "./paired-statistics.ts";
-import type { EvaluationRecord, PairedMetric, ReportData } from "./report-data.ts";
+import type { EvaluationRecord, MetricsLine, PairedMetric, ReportData } from "./report-data.ts";
+import { describeFinding, watchSummary } from "./watch-summary.ts";
 
 /** Pictures below this width are drawn with hard pixels instead of a blur. */
 const smallPictureWidth = 200;
@@ -33,6 +34,19 @@ function factsMarkup(evaluation: EvaluationRecord): string {
     return `<li><span>${escapeHtml(name)}</span><b class="${colour}">${formatSignedTo(pairs.difference, pairs.differenceError)}</b><small>${formatTo(pairs.base, pairs.baseError)} → ${formatTo(pairs.tuned, pairs.tunedError)}${metric.unit === undefined ? "" : ` ${escapeHtml(metric.unit)}`}<br>${clear}${isClear(pairs) ? "" : ", not a clear change"}</small></li>`;
   });
   return `<ul class="facts">${items.join("")}</ul>`;
+}
+
+/** A banner where the watch has something to say; empty text otherwise. */
+function watchMarkup(metrics: readonly MetricsLine[], name: string): string {
+  const { newest, firstFired, best, isBestClean } = watchSummary(metrics);
+  if (newest === undefined || (firstFired === undefined && newest.watch.state === "quiet")) return "";
+  const shown = newest.watch.state === "quiet" ? firstFired! : newest;
+  const findings = `<ul>${shown.watch.findings.map((finding) => `<li>${escapeHtml(describeFinding(finding))}</li>`).join("")}</ul>`;
+  if (firstFired === undefined) return `<div class="notice"><p><b>Possible over-optimisation</b> at iteration ${newest.iteration}, the last evaluation; it takes another one to be sure.</p>${findings}</div>`;
+  const gone = newest.watch.state === "fired" ? "" : ` It is no longer seen at iteration ${newest.iteration}.`;
+  const seenToo = isBestClean ? "" : " It shows the fall too, as every evaluated checkpoint does.";
+  const advice = best === undefined ? "" : `<p>Best checkpoint: iteration ${best}.${seenToo} <code>tastemaker export ${escapeHtml(name)} --checkpoint best</code> writes its adapter; the comparison below is of the last one.</p>`;
+  return `<div class="notice alarm" role="alert"><p><b>Over-optimisation</b> since iteration ${firstFired.iteration}: the trained reward rises while what is not trained on gets worse.${gone} At iteration ${shown.iteration}:</p>${findings}${advice}</div>`;
 }
 
 function galleryMarkup(data: ReportData, evaluation: EvaluationRecord): string {
@@ -100,7 +114,7 @@ export function reportPage(data: ReportData, name: string): string {
   const notice = evaluation === undefined ? '<p class="notice">The run has not been evaluated yet: the comparison with the base model appears when it is finished.</p>' : "";
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="generator" content="tastemaker ${escapeHtml(run.environment.tastemaker)}"><title>${escapeHtml(name)} · Tastemaker</title><link rel="icon" href="data:,"><style>${pageStyle}</style></head><body><main>
-<header><h1>${escapeHtml(name)}</h1><p class="soft">Reward fine-tuning · ${escapeHtml(intro)}</p>${evaluation === undefined ? notice : factsMarkup(evaluation)}</header>
+<header><h1>${escapeHtml(name)}</h1><p class="soft">Reward fine-tuning · ${escapeHtml(intro)}</p>${watchMarkup(metrics, name)}${evaluation === undefined ? notice : factsMarkup(evaluation)}</header>
 ${evaluation === undefined ? "" : galleryMarkup(data, evaluation) + tableMarkup(evaluation)}
 ${charts === "" ? "" : `<section><h2>Curves</h2><p class="soft">Lines are means over neighbouring iterations, bands their standard errors; points with bars are held-out means with standard errors.</p><div class="charts">${charts}</div></section>`}
 ${settingsMarkup(data)}

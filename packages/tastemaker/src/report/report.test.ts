@@ -7,7 +7,7 @@ import { describeEnvironment } from "../storage/environment.ts";
 import { resolveTrainConfig } from "../config/load-config.ts";
 import { runTastemaker, withTemporaryFolder } from "../testing/child.ts";
 import { lineChart, niceTicks, smooth } from "./line-chart.ts";
-import { comparePairs, studentQuantile } from "./paired-statistics.ts";
+import { comparePairs, studentQuantile, studentTail } from "./paired-statistics.ts";
 import type { EvaluationRecord, MetricsLine } from "./report-data.ts";
 import { writeReport } from "./write-report.ts";
 
@@ -130,6 +130,26 @@ describe("paired comparison", () => {
     for (const [degrees, value] of [[1, 12.706], [2, 4.303], [3, 3.182], [4, 2.776], [10, 2.228], [63, 1.998], [1e6, 1.96]] as const) {
       expect(Math.abs(studentQuantile(degrees) / value - 1)).toBeLessThan(0.004);
     }
+  });
+});
+
+describe("tail of Student's t", () => {
+  it("is what tables and closed forms say, far out as well", () => {
+    // One degree: 1/2 − arctan(t)/π; two: 1/2 − t/(2√(2 + t²)); the rest from tables.
+    for (const t of [0.1, 1, 5, 1000]) {
+      expect(studentTail(t, 1) / (Math.atan(1 / t) / Math.PI)).toBeCloseTo(1, 11);
+      expect(studentTail(t, 2) / (1 / (t * t + 2 + t * Math.sqrt(t * t + 2)))).toBeCloseTo(1, 9);
+    }
+    for (const [t, degrees, tail] of [[2.571, 5, 0.025], [1.671, 60, 0.05], [3.46, 60, 0.0005], [1.96, 1e6, 0.025], [3.2905, 1e6, 0.0005]] as const) {
+      expect(Math.abs(studentTail(t, degrees) / tail - 1)).toBeLessThan(0.003);
+    }
+    expect(studentTail(8, 63)).toBeCloseTo(1.78396432739e-11, 19);
+  });
+
+  it("is one half at zero, symmetric, and 0 and 1 at the infinities", () => {
+    expect(studentTail(0, 7)).toBeCloseTo(0.5, 14);
+    for (const t of [0.3, 2, 9]) expect(studentTail(t, 11) + studentTail(-t, 11)).toBeCloseTo(1, 14);
+    expect([studentTail(Number.POSITIVE_INFINITY, 3), studentTail(Number.NEGATIVE_INFINITY, 3), studentTail(Number.NaN, 3)]).toEqual([0, 1, Number.NaN]);
   });
 });
 

@@ -103,6 +103,7 @@ export async function openAestheticReward(path: string, backend: Backend, clip?:
       needsText: false,
       describe: "How pleasing a picture is, whatever it shows, as learnt from ratings.",
       files: [head.file, ...tower.files],
+      clip: tower,
     },
     {
       preprocessing: await clipPreprocessing(tower, "half-even"),

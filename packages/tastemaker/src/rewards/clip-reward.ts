@@ -111,5 +111,5 @@ export async function openClipReward(name: ClipRewardName, path: string, backend
     dispose: () => texts.dispose(),
   };
   const { unit, typicalRange, source, licence, describe } = kind;
-  return modelReward({ name, unit, typicalRange, source, ...(licence === undefined ? {} : { licence }), describe, needsText: true, files: clip.files }, model, backend);
+  return modelReward({ name, unit, typicalRange, source, ...(licence === undefined ? {} : { licence }), describe, needsText: true, files: clip.files, clip }, model, backend);
 }

@@ -15,7 +15,7 @@ export interface ScoreModel {
 }
 
 /** What a reward says of itself. */
-export type RewardDescription = Pick<Reward, "name" | "unit" | "typicalRange" | "source" | "licence" | "needsText" | "describe" | "files">;
+export type RewardDescription = Pick<Reward, "name" | "unit" | "typicalRange" | "source" | "licence" | "needsText" | "describe" | "files" | "clip">;
 
 /**
  * A reward over a network. Numbers come by the library path, one picture at a time, so that they are the reference implementation's and do not depend on company; the

@@ -1,5 +1,6 @@
 import type { Picture } from "@tastemaker/diffusion";
 import { type HostData, UsageError } from "@tastemaker/tensor";
+import type { ClipNetwork } from "./clip-network.ts";
 import type { RewardTerm } from "../train/rocm-step.ts";
 
 /** Something that scores finished pictures; a reward is one, but a metric need not be differentiable. */
@@ -42,6 +43,8 @@ export interface Reward extends Metric {
   /** What tells versions apart where there is no file to hash, e.g. an endpoint's address and what it says of itself; a run is not continued with another one. */
   readonly version?: string;
   readonly files: readonly string[];
+  /** The CLIP whose picture tower it looks through, where it is one. */
+  readonly clip?: ClipNetwork;
   /** Undefined for a reward that gives numbers only. */
   readonly gradient?: DifferentiableScore;
 }

@@ -6,6 +6,9 @@ import { type JudgeNetwork, matchProbability, openJudge } from "../worlds/emoji/
 import { type Scene, parseCaption } from "../worlds/emoji/scene.ts";
 import type { Metric } from "./reward.ts";
 
+/** Names of the world's metrics beside its rewards. */
+export const worldMetricNames: readonly string[] = ["judge"];
+
 /** The scenes of captions; undefined as soon as one is not of the world's grammar. */
 function scenesOf(prompts: readonly string[]): Scene[] | undefined {
   try {

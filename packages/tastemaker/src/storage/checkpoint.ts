@@ -21,8 +21,8 @@ export interface CheckpointManifest {
   readonly step: number;
   readonly metrics: LogPosition;
   readonly timings: LogPosition;
-  /** What "best" means, higher is better; absent when the run was not evaluated at this step. */
-  readonly score?: number;
+  /** Step of the best checkpoint when this one was written; absent before the first evaluation. */
+  readonly best?: number;
   /** Size and hash of every other file, keyed by path with forward slashes. */
   readonly files: Readonly<Record<string, { readonly sizeBytes: number; readonly sha256: string }>>;
 }
@@ -124,14 +124,10 @@ export async function verifyCheckpoint(checkpoint: Checkpoint): Promise<void> {
   }
 }
 
-/** Removes all but the last `keep` checkpoints and the one with the highest score; also leftovers of killed writers. */
-export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
+/** Removes all but the last `keep` checkpoints and the one of step `best`; also leftovers of killed writers. */
+export async function pruneCheckpoints(folder: string, keep: number, best?: number): Promise<void> {
   const { complete } = await listCheckpoints(folder);
-  let best: Checkpoint | undefined;
-  for (const checkpoint of complete) {
-    if (checkpoint.score !== undefined && (best?.score === undefined || checkpoint.score > best.score)) best = checkpoint;
-  }
-  const removable = complete.slice(0, Math.max(0, complete.length - Math.max(1, keep))).filter((checkpoint) => checkpoint !== best);
+  const removable = complete.slice(0, Math.max(0, complete.length - Math.max(1, keep))).filter(({ step }) => step !== best);
   for (const checkpoint of removable) await rm(checkpoint.path, { recursive: true, force: true });
   for (const name of await readdir(folder)) {
     if (isTemporaryName(name)) await rm(join(folder, name), { recursive: true, force: true });

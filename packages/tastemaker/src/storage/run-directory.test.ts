@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { startScript, withTemporaryFolder } from "../testing/child.ts";
 import { readJsonLines } from "./append-log.ts";
 import { describeEnvironment } from "./environment.ts";
-import { findLatestCheckpoint, readRunRecord, RunDirectory, type RunRecord } from "./run-directory.ts";
+import { findCheckpoint, findLatestCheckpoint, readRunRecord, RunDirectory, type RunRecord } from "./run-directory.ts";
 
 const countingRun = fileURLToPath(new URL("testing/counting-run.ts", import.meta.url));
 
@@ -116,11 +116,15 @@ describe("run directory", () => {
     withTemporaryFolder(async (folder) => {
       const root = join(folder, "run");
       const run = await RunDirectory.create(root, await record());
-      for (const [index, score] of [0.1, 0.9, 0.3, 0.4, 0.2].entries()) {
-        await run.checkpoint(index + 1, (path) => writeFile(join(path, "state"), ""), { keep: 2, score });
+      for (const [index, best] of [1, 2, 2, 2, 2].entries()) {
+        await run.checkpoint(index + 1, (path) => writeFile(join(path, "state"), ""), { keep: 2, best });
       }
       await run.close();
       expect(await readdir(join(root, "checkpoints"))).toEqual(["step-000002", "step-000004", "step-000005"]);
+      expect((await findCheckpoint(root, "best"))?.step).toBe(2);
+      expect((await findCheckpoint(root, "last"))?.step).toBe(5);
+      expect((await findCheckpoint(root, 4))?.step).toBe(4);
+      expect(await failure(findCheckpoint(root, 3))).toMatchObject({ code: "checkpoint-missing", message: expect.stringContaining("expected one of step 3, got those of step 2, 4, 5") as string });
     }));
 
   it("keeps the last checkpoint when writing the next one fails", () =>

@@ -91,6 +91,24 @@ export interface RunFollower {
   close(): Promise<void>;
 }
 
+/** A checkpoint of a run: the newest (`last`), the best by the run's own evaluations, or that after so many iterations. */
+export type CheckpointChoice = "last" | "best" | number;
+
+/**
+ * The chosen checkpoint of a run, or undefined when it has none at all; reads only.
+ * @throws UsageError `checkpoint-missing` listing those there are
+ */
+export async function findCheckpoint(root: string, choice: CheckpointChoice): Promise<Checkpoint | undefined> {
+  const { complete } = await listCheckpoints(runPaths(root).checkpoints);
+  const latest = complete.at(-1);
+  if (latest === undefined || choice === "last") return latest;
+  const step = choice === "best" ? latest.best : choice;
+  const found = complete.find((checkpoint) => checkpoint.step === step);
+  if (found !== undefined) return found;
+  const wanted = choice === "best" ? `the best one${step === undefined ? " (the run has not been evaluated yet)" : ` (step ${step})`}` : `one of step ${step}`;
+  throw new UsageError("checkpoint-missing", `checkpoint: expected ${wanted}, got those of step ${complete.map((checkpoint) => checkpoint.step).join(", ")} (at ${root})`, "choose last or one of these steps with --checkpoint");
+}
+
 /**
  * A run directory held by this process. `metrics.jsonl` holds nothing that depends on time or machine load, and is cut back to the
  * checkpoint on resume, so an interrupted run ends with the same bytes as an uninterrupted one.
@@ -190,16 +208,16 @@ export class RunDirectory {
 
   /**
    * Saves the state after `step` iterations: `fill` writes the files into the given folder, which becomes `checkpoints/step-NNNNNN` as a whole.
-   * Then all but the last `keep` and the best-scored checkpoint are removed.
+   * Then all but the last `keep` checkpoints and that of step `best` are removed.
    * @throws UsageError `disk-full`, `no-permission`; earlier checkpoints are then untouched
    */
-  async checkpoint(step: number, fill: (path: string) => Promise<void>, options: { keep: number; score?: number }): Promise<Checkpoint> {
+  async checkpoint(step: number, fill: (path: string) => Promise<void>, options: { keep: number; best?: number }): Promise<Checkpoint> {
     await this.#metrics.sync();
     await this.#timings.sync();
-    const { score } = options;
-    const about = { step, metrics: this.#metrics.position, timings: this.#timings.position, ...(score === undefined ? {} : { score }) };
+    const { best } = options;
+    const about = { step, metrics: this.#metrics.position, timings: this.#timings.position, ...(best === undefined ? {} : { best }) };
     this.latest = await writeCheckpoint(this.paths.checkpoints, about, fill);
-    await pruneCheckpoints(this.paths.checkpoints, options.keep);
+    await pruneCheckpoints(this.paths.checkpoints, options.keep, best);
     return this.latest;
   }
 

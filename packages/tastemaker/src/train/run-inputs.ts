@@ -30,16 +30,19 @@ async function hashWeights(role: string, path: string, inputs: Mutable): Promise
   inputs[`${role} (first and last 4 MiB)`] = { path, sha256: hash.digest("hex"), sizeBytes: size };
 }
 
-/** Hashes of everything a run's numbers depend on besides its configuration: weights and prompts. */
-export async function hashInputs(model: OpenedModel, rewards: readonly Reward[], lists: Readonly<Record<string, PromptList>>): Promise<Inputs> {
+/**
+ * Hashes of everything a run's numbers depend on besides its configuration: weights and prompts.
+ * @param scorers what scores pictures, by role
+ */
+export async function hashInputs(model: OpenedModel, scorers: Readonly<Record<string, Partial<Pick<Reward, "files" | "version">>>>, lists: Readonly<Record<string, PromptList>>): Promise<Inputs> {
   const inputs: Mutable = {};
   for (const [role, { weights }] of Object.entries({ unet: model.parts.unet, vae: model.parts.vae, "text encoder": model.parts.textEncoder })) {
     const files = [...new Set(weights.keys().map((key) => weights.entry(key).file.name))];
     for (const [index, file] of files.entries()) await hashWeights(files.length === 1 ? role : `${role} ${index + 1}`, file, inputs);
   }
-  for (const { name, files, version } of rewards) {
-    if (version !== undefined) inputs[`reward ${name} version`] = { path: version, sha256: hashText(version) };
-    for (const [index, file] of files.entries()) await hashWeights(index === 0 ? `reward ${name}` : `reward ${name} ${index + 1}`, file, inputs);
+  for (const [role, { files = [], version }] of Object.entries(scorers)) {
+    if (version !== undefined) inputs[`${role} version`] = { path: version, sha256: hashText(version) };
+    for (const [index, file] of files.entries()) await hashWeights(index === 0 ? role : `${role} ${index + 1}`, file, inputs);
   }
   for (const [role, { source, sha256 }] of Object.entries(lists)) inputs[role] = { path: source, sha256 };
   return inputs;

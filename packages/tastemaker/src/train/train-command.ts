@@ -5,19 +5,22 @@ import type { CommandContext } from "../cli/command-context.ts";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";
-import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
+import { type MetricSetting, type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
 import { openRunEvents } from "../logs/run-events.ts";
-import type { EvaluationRecord } from "../report/report-data.ts";
+import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
+import { describeFinding, watchSummary } from "../report/watch-summary.ts";
 import { writeReport } from "../report/write-report.ts";
 import { wallClock } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
+import { metricSettings } from "../rewards/held-out-metrics.ts";
 import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
-import { readRunRecord, RunDirectory } from "../storage/run-directory.ts";
+import { readJsonLines } from "../storage/append-log.ts";
+import { findCheckpoint, readRunRecord, RunDirectory } from "../storage/run-directory.ts";
 import { initialBeta } from "./beta-controller.ts";
 import { measuredOnce } from "./reward-normalization.ts";
 import { checkInputs } from "./run-inputs.ts";
-import { explainStop, runTraining } from "./train-loop.ts";
+import { explainStop, runTraining, type TrainEnd } from "./train-loop.ts";
 import { absolutePaths, openSession, pinnedWeights, type TrainSession } from "./train-session.ts";
 import { initialState, loadState, resultOf, type TrainState } from "./train-state.ts";
 
@@ -55,16 +58,28 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   const root = shownPath(run.paths.root);
   run.follow(await openRunEvents(run.paths.root));
   const progress = new Progress({ label: "training", total: config.iterations, initial: state.iteration });
-  let isFinished = true;
+  let end: TrainEnd = "finished";
+  let last: MetricsLine["watch"] = watchSummary(await readLines(run)).newest?.watch;
+  const onIteration = ({ iteration, reward, divergence, beta, watch, best }: MetricsLine): void => {
+    progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`);
+    if (watch === undefined) return;
+    // Said once when it begins, and again when another measure joins; every evaluation's verdict is in metrics.jsonl.
+    const told = last?.state === "fired" ? last.findings.map(({ metric }) => metric) : [];
+    last = watch;
+    if (watch.state !== "fired" || watch.findings.every(({ metric }) => told.includes(metric))) return;
+    progress.finish();
+    for (const finding of watch.findings) output.note(`over-optimisation at iteration ${iteration}: ${describeFinding(finding)}`);
+    if (best !== undefined) output.note(`the best checkpoint is that of iteration ${best}`);
+  };
   try {
     if (state.iteration < config.iterations) {
       const measured = await measuredOnce(run, config, () => session.measureRewards(), (text) => output.note(text));
       output.note("preparing the training step (its gradient is derived and compiled once)");
       const parts = await session.compile(measured);
-      isFinished = await runTraining(parts, state, run, {
+      end = await runTraining(parts, state, run, {
         shouldStop: () => signal.aborted || timeOver?.aborted === true,
         note: (text) => output.note(text),
-        onIteration: ({ iteration, reward, divergence, beta }) => progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`),
+        onIteration,
       });
       await session.releaseStep();
     }
@@ -73,26 +88,42 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   } finally {
     progress.finish();
   }
-  if (!isFinished && !signal.aborted) output.note(`the time is over after ${state.iteration} of ${config.iterations} iterations; \`tastemaker resume ${root}\` does the rest`);
-  if (!isFinished && signal.aborted) {
+  if (end === "watch") output.print(`stopped by the watch after iteration ${state.iteration} of ${config.iterations}; everything is saved`);
+  if (end === "asked" && !signal.aborted) output.note(`the time is over after ${state.iteration} of ${config.iterations} iterations; \`tastemaker resume ${root}\` does the rest`);
+  if (end === "asked" && signal.aborted) {
     output.print(`stopped after iteration ${state.iteration} of ${config.iterations}; everything is saved. Go on with: tastemaker resume ${root}`);
     output.result({ finished: false, run: run.paths.root, iterations: state.iteration });
     return undefined;
   }
-  return finish(session, state, run, context);
+  return finish(session, state, run, context, end);
+}
+
+/** The lines of `metrics.jsonl` so far. */
+async function readLines(run: RunDirectory): Promise<MetricsLine[]> {
+  return (await readJsonLines(run.paths.metrics)) as unknown as MetricsLine[];
 }
 
 /** Compares base and tuned model, writes the report and returns its path. */
-async function finish(session: TrainSession, state: TrainState, run: RunDirectory, { output }: CommandContext): Promise<string> {
+async function finish(session: TrainSession, state: TrainState, run: RunDirectory, { output }: CommandContext, end: TrainEnd = "finished"): Promise<string> {
   output.note("comparing the base and the tuned model on held-out prompts");
   const { record, warnings } = await session.evaluator.write(run, resultOf(state));
   for (const warning of warnings) output.note(`warning: ${warning}`);
   const report = await writeReport(run.paths.root);
   for (const [name, metric] of Object.entries(record.metrics)) output.print(describeMetric(name, metric));
+  const { newest, best, isBestClean, sentences } = watchSummary(await readLines(run));
+  for (const sentence of sentences) output.print(sentence);
   output.print(`report: ${shownPath(report)}`);
   output.print(`adapter: ${shownPath(run.latest!.path)}`);
+  const root = shownPath(run.paths.root);
+  // Its folder may be gone where checkpoints were damaged or deleted; that must not lose the comparison.
+  const bestPath = best === undefined ? undefined : (await findCheckpoint(run.paths.root, "best").catch(() => undefined))?.path;
+  if (bestPath !== undefined && best !== state.iteration) output.print(`best checkpoint: iteration ${best}; use it with \`tastemaker export ${root} --checkpoint best\` or \`tastemaker generate PROMPT --adapter ${root} --checkpoint best\``);
+  if (!isBestClean) output.print("every evaluated checkpoint shows it: lower learningRate or raise beta, and evaluate more often");
+  if (end === "watch") output.print(`to go on all the same: tastemaker resume ${root} --ignore-watch`);
   output.result({
-    finished: true,
+    finished: end !== "watch",
+    ...(newest?.watch && { watch: { ...newest.watch, iteration: newest.iteration, stopped: end === "watch" } }),
+    ...(best !== undefined && bestPath !== undefined ? { best: { step: best, path: bestPath } } : {}),
     run: run.paths.root,
     iterations: state.iteration,
     report,
@@ -117,7 +148,7 @@ export async function trainAndReport(given: TrainConfig, context: TrainContext):
   // Before minutes are spent on a folder that cannot be used.
   const session = await openSession(config, warn, fetching);
   try {
-    await allowRewards(config.rewards);
+    await allowRewards(scorersOf(config));
     const { out: _out, ...settings } = config;
     const run = await RunDirectory.create(out, {
       kind: "train",
@@ -149,15 +180,21 @@ async function readTrainConfig(root: string): Promise<TrainConfig> {
   throw new UsageError("run-damaged", `run directory: expected a training configuration, got ${parsed.error.issues[0]?.message} (at ${join(root, "run.json")}, setting ${parsed.error.issues[0]?.path.join(".")})`, "run.json was edited or written by another version");
 }
 
-/** Opens a run of `tastemaker train` and its state at the newest checkpoint. */
-async function withRun(root: string, context: CommandContext, use: (parts: { session: TrainSession; config: TrainConfig; state: TrainState; run: RunDirectory }) => Promise<void>): Promise<void> {
+/** All that a configuration names to score pictures with. */
+function scorersOf({ rewards, evaluation }: TrainConfig): readonly MetricSetting[] {
+  return [...rewards, ...metricSettings({ evaluation })];
+}
+
+/** Opens a run of `tastemaker train` and its state at the newest checkpoint; `prepare` may refuse or change the configuration before anything large is opened. */
+async function withRun(root: string, context: CommandContext, use: (parts: { session: TrainSession; config: TrainConfig; state: TrainState; run: RunDirectory }) => Promise<void>, prepare?: (config: TrainConfig, run: RunDirectory) => Promise<TrainConfig>): Promise<void> {
   const { output, signal } = context;
   const warn = (text: string): void => output.note(`warning: ${text}`);
-  const config = await readTrainConfig(root);
+  const recorded = await readTrainConfig(root);
   const run = await RunDirectory.open(root);
   try {
     for (const warning of run.warnings) warn(warning);
-    await requireAllowedRewards(config.rewards, run.record.inputs, (text) => output.note(text));
+    await requireAllowedRewards(scorersOf(recorded), run.record.inputs, (text) => output.note(text));
+    const config = prepare === undefined ? recorded : await prepare(recorded, run);
     const session = await openSession(config, warn, { note: warn, signal });
     try {
       checkInputs(run.record.inputs, session.inputs);
@@ -173,11 +210,19 @@ async function withRun(root: string, context: CommandContext, use: (parts: { ses
 }
 
 /** `tastemaker resume RUN`. */
-export async function runResume({ run: root }: ResumeOptions, context: CommandContext): Promise<void> {
+export async function runResume({ run: root, ignoreWatch }: ResumeOptions, context: CommandContext): Promise<void> {
+  const prepare = async (config: TrainConfig, run: RunDirectory): Promise<TrainConfig> => {
+    if (config.watch.action !== "stop") return config;
+    if (ignoreWatch) return { ...config, watch: { ...config.watch, action: "warn" } };
+    const { newest } = watchSummary(await readLines(run));
+    if (newest?.watch.state !== "fired" || newest.iteration === config.iterations) return config;
+    const seen = newest.watch.findings.map(describeFinding).join("; ");
+    throw new UsageError("watch-stopped", `resume: expected a run without over-optimisation, got one that the watch stopped after iteration ${newest.iteration}: ${seen} (at ${root})`, "`--ignore-watch` goes on all the same; `tastemaker export RUN --checkpoint best` takes the best checkpoint");
+  };
   await withRun(root, context, async ({ session, config, state, run }) => {
     context.output.note(`continuing ${shownPath(run.paths.root)} after iteration ${state.iteration} of ${config.iterations}`);
     await trainToEnd(session, config, state, run, context);
-  });
+  }, prepare);
 }
 
 /** `tastemaker evaluate RUN`: compares base and tuned model again, at the newest checkpoint. */

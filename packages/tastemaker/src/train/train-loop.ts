@@ -7,13 +7,16 @@ import type { TextContexts } from "../models/text-contexts.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { normalizeScore, type RewardNormalization } from "../rewards/normalization.ts";
 import type { DifferentiableScore, Reward } from "../rewards/reward.ts";
+import { readJsonLines } from "../storage/append-log.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
 import { type ParameterSet, updateAdamW, updateAverage } from "./adamw.ts";
 import { divergenceNoise, planSamples, type Sample } from "./batch-plan.ts";
 import { betaAt, updateBeta } from "./beta-controller.ts";
 import { checkDivergenceIsZero, checkGradient, checkStep } from "./checks.ts";
-import { type Evaluator, heldOutPoints } from "./evaluation.ts";
+import type { Evaluator } from "./evaluation.ts";
+import { historyOf, withLine } from "./evaluation-history.ts";
+import { type EvaluationRules, lookAtBase, lookAtTuned } from "./held-out-look.ts";
 import type { RocmStep, RocmStepResult } from "./rocm-step.ts";
 import { resultOf, saveState, type TrainState } from "./train-state.ts";
 
@@ -40,6 +43,7 @@ export interface TrainParts {
   /** ΣD of a visibly changed model, for the controller of beta. */
   readonly typicalDivergence: number;
   readonly evaluator: Evaluator;
+  readonly rules: EvaluationRules;
 }
 
 /** The numbers of one iteration: means over its samples. */
@@ -131,10 +135,14 @@ export interface TrainHooks {
   onIteration(line: MetricsLine): void;
 }
 
-/** Trains the adapter until the configured iterations are done (true) or it is asked to stop (false); either way the state is saved. */
-export async function runTraining(parts: TrainParts, state: TrainState, run: RunDirectory, hooks: TrainHooks): Promise<boolean> {
-  const { config, evaluator, rewards } = parts;
+/** Why training ended: all iterations are done, it was asked to, or the watch found over-optimisation and `watch.action` is `stop`. */
+export type TrainEnd = "finished" | "asked" | "watch";
+
+/** Trains the adapter until the configured iterations are done or something stops it; either way the state is saved. */
+export async function runTraining(parts: TrainParts, state: TrainState, run: RunDirectory, hooks: TrainHooks): Promise<TrainEnd> {
+  const { config, evaluator, rewards, rules } = parts;
   const { iterations, learningRate, weightDecay, maxGradNorm, adam, ema, evaluation, checkpoint } = config;
+  let history = historyOf((await readJsonLines(run.paths.metrics)) as unknown as MetricsLine[]);
   while (state.iteration < iterations) {
     const startedAt = monotonicMs();
     const { iteration } = state;
@@ -150,33 +158,33 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
 
     const normalized = normalizedMeans(rewards, result.rewards);
     let line: MetricsLine = { iteration: done, reward: result.reward, rewards: result.rewards, ...(normalized && { normalized }), divergence: result.divergence, beta, loss: result.loss, gradNorm };
-    let score: number | undefined;
-    if (evaluation.every > 0 && (done % evaluation.every === 0 || done === iterations)) {
-      const scored = await evaluator.tuned(resultOf(state));
-      const heldOut = heldOutPoints(scored);
-      score = weightedSum(rewards, (name) => heldOut[name]!.mean);
-      line = { ...line, heldOut };
-      await run.writeFile(`samples/${sheetName(done)}`, await evaluator.sheet(scored));
-    }
     if (iteration === 0 && evaluation.every > 0) {
       hooks.note("scoring the base model on the held-out prompts");
       const base = await evaluator.base(state.parameters);
-      line = { ...line, heldOutBefore: heldOutPoints(base) };
+      line = { ...line, ...lookAtBase(base) };
       await run.writeFile(`samples/${sheetName(0)}`, await evaluator.sheet(base));
     }
+    const isEvaluated = evaluation.every > 0 && (done % evaluation.every === 0 || done === iterations);
+    if (isEvaluated) {
+      const scored = await evaluator.tuned(resultOf(state));
+      line = { ...line, ...lookAtTuned(scored, withLine(history, line), done, rules) };
+      await run.writeFile(`samples/${sheetName(done)}`, await evaluator.sheet(scored));
+    }
+    history = withLine(history, line);
     await run.appendMetrics(line);
     await run.appendTimings({ iteration: done, seconds: (monotonicMs() - startedAt) / 1000, memoryBytes: process.memoryUsage.rss() });
     hooks.onIteration(line);
 
-    const isStopping = hooks.shouldStop() && done < iterations;
-    if (done % checkpoint.every === 0 || done === iterations || isStopping || score !== undefined) {
-      await run.checkpoint(done, (folder) => saveState(state, parts.layout, folder), { keep: checkpoint.keep, ...(score === undefined ? {} : { score }) });
+    const isWatchStop = config.watch.action === "stop" && line.watch?.state === "fired" && done < iterations;
+    const isStopping = isWatchStop || (hooks.shouldStop() && done < iterations);
+    if (done % checkpoint.every === 0 || done === iterations || isStopping || isEvaluated) {
+      await run.checkpoint(done, (folder) => saveState(state, parts.layout, folder), { keep: checkpoint.keep, ...(history.best === undefined ? {} : { best: history.best }) });
     }
-    if (isStopping) return false;
+    if (isStopping) return isWatchStop ? "watch" : "asked";
     // onnxruntime's run() blocks its thread: let signals in between iterations.
     await new Promise((resolve) => setImmediate(resolve));
   }
-  return true;
+  return "finished";
 }
 
 /** Says where to go on from after an error that no retry cures. */

@@ -1,23 +1,31 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
-import { type Backend, UsageError, weight } from "@tastemaker/tensor";
-import type { RewardSetting, TrainConfig } from "../config/train-config.ts";
+import { type Backend, unknownNameError, UsageError, weight } from "@tastemaker/tensor";
+import { plannedLooks } from "../config/load-config.ts";
+import type { MetricSetting, RewardSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weights.ts";
 import { adapterLayout } from "../models/adapter.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { worldName, worldPart } from "../models/emoji-world.ts";
 import { openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
-import { openOtherRewards, openReward, rewardPlaces } from "../rewards/open-reward.ts";
-import { type Metric, requireGradient } from "../rewards/reward.ts";
-import { openWorldMetrics } from "../rewards/world-metrics.ts";
+import { openClipNetwork } from "../rewards/clip-network.ts";
+import { metricSettings, openHeldOutMetrics } from "../rewards/held-out-metrics.ts";
+import { openReward, rewardPlaces } from "../rewards/open-reward.ts";
+import { openPictureEmbedder, type PictureEmbedder } from "../rewards/picture-embedder.ts";
+import { type Metric, requireGradient, type Reward } from "../rewards/reward.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
 import { typicalDivergence } from "./beta-controller.ts";
 import { compileRocmStep } from "./rocm-step.ts";
+import { diversityName } from "./diversity.ts";
 import { Evaluator } from "./evaluation.ts";
+import type { WeightedMetric } from "./evaluation-history.ts";
+import type { EvaluationRules } from "./held-out-look.ts";
+import { blindWatch } from "./over-optimisation.ts";
 import { type MeasuredRewards, measureRewards, normalizationOf } from "./reward-normalization.ts";
 import { hashInputs } from "./run-inputs.ts";
 import type { TrainedReward, TrainParts } from "./train-loop.ts";
@@ -44,6 +52,10 @@ function resolved(places: Readonly<Record<string, string | undefined>>): Readonl
   return Object.fromEntries(Object.entries(places).flatMap(([name, place]) => (place === undefined ? [] : [[name, place === worldName || isAddress(place) || isRemoteName(place) ? place : resolve(place)]])));
 }
 
+function absoluteReward<T extends MetricSetting>({ path, vocabulary, clip, ...rest }: T): Omit<T, "path" | "vocabulary" | "clip"> {
+  return { ...rest, ...resolved({ path, vocabulary, clip }) };
+}
+
 /**
  * The configuration with paths that do not depend on the working directory, so that a run can be continued from anywhere.
  * @throws UsageError as `parseWeightsName`
@@ -54,8 +66,12 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
     ...config,
     ...resolved({ model: config.model === worldName ? undefined : config.model, modelConfig: config.modelConfig }),
     prompts: prompts(config.prompts),
-    rewards: config.rewards.map(({ path, vocabulary, clip, ...reward }) => ({ ...reward, ...resolved({ path, vocabulary, clip }) })),
-    evaluation: { ...config.evaluation, prompts: prompts(config.evaluation.prompts) },
+    rewards: config.rewards.map(absoluteReward),
+    evaluation: {
+      ...config.evaluation,
+      prompts: prompts(config.evaluation.prompts),
+      ...(config.evaluation.metrics === undefined ? {} : { metrics: metricSettings(config).map(absoluteReward) }),
+    },
   };
 }
 
@@ -74,7 +90,10 @@ export async function pinnedWeights(config: TrainConfig, fetching: LocateOptions
   };
   const rewards: TrainConfig["rewards"][number][] = [];
   for (const reward of config.rewards) rewards.push({ ...reward, ...(await pinned(rewardPlaces(reward, config.model) ?? {})) });
-  return { ...config, ...(await pinned({ model: config.model, modelConfig: config.modelConfig })), rewards };
+  const metrics: MetricSetting[] = [];
+  for (const metric of metricSettings(config)) metrics.push({ ...metric, ...(await pinned(rewardPlaces(metric, config.model) ?? {})) });
+  const evaluation = config.evaluation.metrics === undefined ? config.evaluation : { ...config.evaluation, metrics };
+  return { ...config, ...(await pinned({ model: config.model, modelConfig: config.modelConfig })), rewards, evaluation };
 }
 
 /** Opens the rewards of a configuration. @throws UsageError `reward-twice`, `reward-not-differentiable` */
@@ -91,6 +110,34 @@ async function openRewards(config: TrainConfig, backend: Backend, fetching: Loca
 }
 
 /**
+ * The space in which diversity is measured: the embedded world's CLIP, else that of a metric that is not trained on, else that of a trained reward (which
+ * training can deceive). Undefined when nothing here has a CLIP.
+ */
+async function openDiversitySpace(config: TrainConfig, heldOut: readonly Metric[], trained: readonly OpenedReward[], backend: Backend): Promise<PictureEmbedder | undefined> {
+  const clips = [...heldOut, ...trained.map(({ reward }) => reward)].map((metric) => (metric as Partial<Reward>).clip);
+  const isWorld = config.model === worldName && existsSync(worldPart("clip"));
+  const clip = isWorld ? await openClipNetwork(worldPart("clip")) : clips.find((found) => found !== undefined);
+  return clip && openPictureEmbedder(clip, backend);
+}
+
+/**
+ * What the loop needs to judge evaluations.
+ * @param trained with the weights that raw scores have in the sum, so divided by the standard deviation of a normalised reward
+ * @throws UsageError `unknown-name` for a `checkpoint.best` that nothing measures
+ */
+function evaluationRules(config: TrainConfig, trained: readonly WeightedMetric[], heldOut: readonly Metric[], hasDiversity: boolean): EvaluationRules {
+  const watched = [...heldOut, ...(hasDiversity ? [{ name: diversityName }] : [])];
+  const known = [...trained.map(({ name, weight: factor }) => ({ name, higherIsBetter: factor >= 0 })), ...watched];
+  const { best } = config.checkpoint;
+  const names = ["held-out", "reward", ...known.map(({ name }) => name)];
+  if (!names.includes(best)) throw unknownNameError("checkpoint.best", best, names);
+  return {
+    watch: config.watch.action === "off" ? undefined : { trained, watched, plannedLooks: plannedLooks(config), settings: config.watch },
+    best: { trained, heldOut, known, by: best },
+  };
+}
+
+/**
  * Opens model, rewards and prompts of a configuration.
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
@@ -103,13 +150,19 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   if (shared.length > 0) warn(`${shared.length} of the ${heldOut.prompts.length} evaluation prompts are also trained on, so the evaluation is not held out`);
   const layout = adapterLayout(model, config.lora);
   const rewards = await openRewards(config, backend, fetching);
-  const others = await openOtherRewards(config.model, config.rewards.map(({ name }) => name), backend);
+  const others = await openHeldOutMetrics(config.evaluation.metrics && metricSettings(config), { model: config.model, trained: config.rewards, prompts: heldOut.prompts }, backend, fetching);
+  const embedder = await openDiversitySpace(config, others, rewards, backend);
+  const { seeds } = config.evaluation;
+  const rulesFor = (trained: readonly WeightedMetric[]): EvaluationRules => evaluationRules(config, trained, others, embedder !== undefined && (seeds > 1 || heldOut.prompts.length > 2));
+  // A name that nothing measures is refused before anything long begins.
+  const { watch } = rulesFor(config.rewards);
   const contexts = new TextContexts(model, backend, warn);
   const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
   const metrics: Metric[] = [...rewards.map(({ reward }) => reward), ...others];
-  if (config.model === worldName) metrics.push(...(await openWorldMetrics(heldOut.prompts, backend)));
   const twice = metrics.find(({ name }, index) => metrics.findIndex((metric) => metric.name === name) !== index);
   if (twice !== undefined) throw new UsageError("reward-twice", `rewards: expected names that no metric of the evaluation has, got "${twice.name}"`, "choose another name for the reward");
+  const blind = watch && blindWatch(watch, heldOut.prompts.length);
+  if (blind !== undefined) warn(blind);
   const evaluator = new Evaluator({
     model,
     layout,
@@ -117,13 +170,16 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
     prompts: heldOut.prompts,
     promptsSha256: heldOut.sha256,
     seed: config.seed,
+    seeds,
     metrics,
     trained: rewards.map(({ reward }) => reward.name),
+    embedder,
     contexts,
     backend,
   });
   const typical = typicalDivergence(config, model.latentShape.reduce((product, size) => product * size, 1));
-  const inputs = await hashInputs(model, rewards.map(({ reward }) => reward), { prompts, "held-out prompts": heldOut });
+  const scorers: Record<string, Partial<Reward>> = { ...Object.fromEntries(metrics.map((metric) => [`reward ${metric.name}`, metric])), ...(embedder && { diversity: embedder }) };
+  const inputs = await hashInputs(model, scorers, { prompts, "held-out prompts": heldOut });
   let compiled: TrainParts["step"] | undefined;
   const releaseStep = async (): Promise<void> => {
     const step = compiled;
@@ -165,7 +221,8 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
       const width = unet.timeCondProjDim;
       const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
       const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
-      return { config, step, rewards: trained, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator };
+      const rules = rulesFor(trained.map(({ reward, weight: factor, normalization }) => ({ name: reward.name, weight: factor / (normalization?.std ?? 1) })));
+      return { config, step, rewards: trained, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator, rules };
     },
     releaseStep,
     dispose: async () => {

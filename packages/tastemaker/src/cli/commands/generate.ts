@@ -1,8 +1,9 @@
 import { usualGuidanceScale, worldGuidanceScale } from "../../models/default-guidance.ts";
 import { type Command, Option } from "commander";
+import type { CheckpointChoice } from "../../storage/run-directory.ts";
 import type { Engine } from "../command-context.ts";
 import { addExamples } from "../help.ts";
-import { realNumber, wholeNumber } from "../parse-option.ts";
+import { checkpointChoice, realNumber, wholeNumber } from "../parse-option.ts";
 import { runEngine } from "../run-engine.ts";
 
 export interface GenerateOptions {
@@ -12,8 +13,9 @@ export interface GenerateOptions {
   readonly model: string;
   /** Configurations and tokenizer of a model that is a single file. */
   readonly configs?: string;
-  /** A LoRA file, or a run directory whose newest checkpoint is used. */
+  /** A LoRA file, or a run directory, of which `checkpoint` is used. */
   readonly adapter?: string;
+  readonly checkpoint: CheckpointChoice;
   readonly adapterScale: number;
   readonly out: string;
   readonly count: number;
@@ -34,6 +36,7 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .option("--model <name>", "emoji, a folder in the diffusers layout, a single weight file, or owner/name of a repository on the hub", "emoji")
     .option("--configs <folder>", "diffusers folder (or owner/name) with the configurations of a single-file model")
     .option("--adapter <path>", "LoRA file or run directory")
+    .option("--checkpoint <which>", "of a run directory: last, best (by its own evaluations), or the number of a checkpoint", checkpointChoice, "last" as const)
     .option("--adapter-scale <x>", "strength of the adapter", realNumber(-10, 10), 1)
     .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
     .option("--count <n>", "pictures per prompt", wholeNumber(1, 10_000), 1)

@@ -5,6 +5,8 @@ import { runEngine } from "../run-engine.ts";
 
 export interface ResumeOptions {
   readonly run: string;
+  /** Go on although the watch for over-optimisation stopped the run; it then only warns. */
+  readonly ignoreWatch?: true;
 }
 
 /** `tastemaker resume RUN`: goes on from the newest complete checkpoint, with results equal to an uninterrupted run. */
@@ -13,6 +15,7 @@ export function register(program: Command, engine: Engine<ResumeOptions>): void 
     .command("resume")
     .description("Continue a stopped run from its newest checkpoint; the result equals an uninterrupted run.")
     .argument("<run>", "run directory")
-    .action((run: string, _options: object, self: Command) => runEngine(self, engine, { run }));
+    .option("--ignore-watch", "go on although the watch for over-optimisation stopped the run; it then only warns")
+    .action((run: string, options: Omit<ResumeOptions, "run">, self: Command) => runEngine(self, engine, { ...options, run }));
   addExamples(command, ["tastemaker resume runs/first"]);
 }
