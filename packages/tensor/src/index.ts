@@ -8,7 +8,7 @@ export { simplify } from "./simplify.ts";
 export { constant, filled, input, weight } from "./ops/leaves.ts";
 export {
   abs, add, cast, clamp, cos, div, equal, erf, exp, gelu, greater, greaterEqual, less, lessEqual, log, logicalAnd, logicalNot, logicalOr,
-  maximum, minimum, mul, neg, quickGelu, reciprocal, sigmoid, sign, silu, sin, softplus, sqrt, square, stopGradient, sub, tanh, where,
+  maximum, minimum, mul, neg, pow, quickGelu, reciprocal, relu, sigmoid, sign, silu, sin, softplus, sqrt, square, stopGradient, sub, tanh, where,
 } from "./ops/elementwise.ts";
 export { argMax, logSumExp, max, mean, softmax, sum } from "./ops/reductions.ts";
 export { concat, expand, flip, pad, reshape, slice, sliceAxis, split, squeeze, transpose, unsqueeze } from "./ops/shaping.ts";
