@@ -20,6 +20,7 @@ export { attention, type AttentionOptions } from "./ops/attention.ts";
 export { resize2d } from "./ops/resize.ts";
 export { recompute } from "./ops/segment.ts";
 export { encodeProgram, type EncodedProgram, type EncodeOptions } from "./onnx/encode.ts";
+export { importOnnx, type ImportOnnxOptions, type OnnxFile, type OnnxModel, type OnnxPort, type OnnxShapes } from "./onnx/import/import-onnx.ts";
 export * from "./backends/backend.ts";
 export { referenceBackend } from "./backends/reference-backend.ts";
 export { onnxBackend, type OnnxBackendOptions, type OnnxRuntime } from "./backends/onnx-backend.ts";
