@@ -66,16 +66,43 @@ const OPSETS = [7, 25] as const;
 
 const describeNode = ({ name, opType, domain }: ProtoNode): string => `${domain === "" ? "" : `${domain.slice(0, 60)}.`}${opType.slice(0, 60)}${name === "" ? "" : ` "${name.slice(0, 120)}"`}`;
 
-/** Nodes that the outputs need, in the file's order, which must be one in which they can run. */
-function neededNodes(nodes: readonly ProtoNode[], outputs: readonly string[]): readonly ProtoNode[] {
-  const needed = new Set(outputs);
-  const kept: ProtoNode[] = [];
-  for (const node of nodes.toReversed()) {
-    if (!node.outputs.some((name) => name !== "" && needed.has(name))) continue;
-    kept.push(node);
-    for (const name of node.inputs) needed.add(name);
+/**
+ * Nodes that the outputs need, in an order in which they can run. Files are meant to be in such an order, but onnxruntime takes any,
+ * and ours are in the one with the lowest peak.
+ * @throws UsageError `onnx-invalid` for circles and for values that two nodes make
+ */
+function neededNodes(nodes: readonly ProtoNode[], outputs: readonly string[], file: string): readonly ProtoNode[] {
+  const makers = new Map<string, ProtoNode>();
+  for (const node of nodes) {
+    for (const name of node.outputs) {
+      if (name === "") continue;
+      if (makers.has(name)) throw onnxInvalid(`expected one node that makes "${name.slice(0, 120)}", got two`, file);
+      makers.set(name, node);
+    }
   }
-  return kept.reverse();
+  const order: ProtoNode[] = [];
+  const state = new Map<ProtoNode, "open" | "done">();
+  const stack: { readonly node: ProtoNode; next: number }[] = [];
+  const visit = (name: string): void => {
+    const node = makers.get(name);
+    if (!node || state.get(node) === "done") return;
+    if (state.has(node)) throw onnxInvalid(`expected nodes without circles, got one through ${describeNode(node)}`, file);
+    state.set(node, "open");
+    stack.push({ node, next: 0 });
+  };
+  for (const output of outputs) {
+    visit(output);
+    for (let top = stack.at(-1); top; top = stack.at(-1)) {
+      const name = top.node.inputs[top.next++];
+      if (name !== undefined) visit(name);
+      else {
+        order.push(top.node);
+        state.set(top.node, "done");
+        stack.pop();
+      }
+    }
+  }
+  return order;
 }
 
 /** All operators that are missing, with the nodes that need them. */
@@ -191,7 +218,7 @@ export async function importOnnx(file: OnnxFile, options: ImportOnnxOptions = {}
   for (const name of wanted) {
     if (!declared.has(name)) throw new UsageError("unknown-name", `ONNX: expected outputs of ${[...declared.keys()].join(", ")}, got "${name}" (at ${file.name})`);
   }
-  const nodes = neededNodes(inlineFunctions(model, file.name), wanted);
+  const nodes = neededNodes(inlineFunctions(model, file.name), wanted, file.name);
   checkOperators(nodes, file.name);
 
   const used = new Set([...wanted, ...nodes.flatMap(({ inputs }) => inputs)]);
