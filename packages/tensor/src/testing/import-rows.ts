@@ -228,6 +228,7 @@ const convolutionRows: readonly ImportRow[] = [
   node("Conv", "3×3 with biases", [real([2, 3, 5, 4]), real([4, 3, 3, 3]), real([4])], { pads: list(1, 1, 1, 1) }),
   node("Conv", "stride 2, uneven pads", [real([1, 2, 7, 6]), real([3, 2, 3, 3])], { pads: list(0, 1, 1, 0), strides: list(2, 2) }),
   node("Conv", "unequal strides", [real([1, 2, 7, 6]), real([3, 2, 3, 2])], { strides: list(3, 2) }),
+  node("Conv", "a step in one direction only", [real([1, 2, 6, 5]), real([2, 2, 2, 3])], { strides: list(1, 3) }),
   node("Conv", "dilated", [real([1, 2, 7, 8]), real([3, 2, 3, 2])], { dilations: list(2, 3), pads: list(1, 1, 1, 1) }),
   node("Conv", "one channel per group", [real([1, 4, 5, 5]), real([4, 1, 3, 3]), real([4])], { group: 4, pads: list(1, 1, 1, 1) }),
   node("Conv", "a signal", [real([2, 3, 8]), real([4, 3, 3]), real([4])], { strides: list(2), pads: list(1, 1) }),

@@ -158,7 +158,9 @@ function writeNode(node: ProtoNode, opset: number, operands: readonly (Tensor | 
   try {
     // Operands left out at the end are as good as not there.
     const last = operands.findLastIndex((operand) => operand !== undefined);
-    const written = mappingOf(node.domain, node.opType)!(new NodeContext(node, opset, operands.slice(0, last + 1), constants));
+    const context = new NodeContext(node, opset, operands.slice(0, last + 1), constants);
+    const written = mappingOf(node.domain, node.opType)!(context);
+    context.checkSeen();
     const outputs = "node" in written ? [written] : written;
     for (const tensor of outputs) {
       if (tensor && sizeOf(tensor.shape) > MOST_ELEMENTS) throw new UsageError("onnx-too-large", `expected at most 2³¹ elements, got [${tensor.shape}]`);

@@ -10,7 +10,15 @@ export function knownValues({ node }: Tensor): Float64Array | undefined {
 }
 
 /** Matrices and lists that an operator is composed of have at most this many numbers. */
-const MOST_CONSTANTS = 1 << 24;
+const MOST_CONSTANTS = 1 << 22;
+
+/** Attributes without a meaning here: of training, of how numbers are rounded or stored, or of a mode that is refused where it is read. */
+const MEANINGLESS = new Set([
+  "stash_type", "saturate", "round_mode", "seed", "ratio", "momentum", "spatial", "is_test", "consumed_inputs", "storage_order", "extrapolation_value", "precision",
+  "softmax_precision", "qk_matmul_output_mode", "num_outputs", "output_dtype", "nearest_mode", "cubic_coeff_a", "keep_aspect_ratio_policy",
+]);
+/** Operands without a meaning here: the part of the picture that only `tf_crop_and_resize` looks at, the share that training drops. */
+const MEANINGLESS_OPERANDS: Readonly<Record<string, number>> = { Resize: 1, Dropout: 1 };
 
 /** What a node's mapping sees: operands, attributes, version of the operator set. Every accessor checks and throws `UsageError`. */
 export class NodeContext {
@@ -19,6 +27,8 @@ export class NodeContext {
   readonly opset: number;
   readonly #operands: readonly (Tensor | undefined)[];
   readonly #constants: ReadonlyMap<string, Tensor>;
+  readonly #seenOperands: Set<number> = new Set();
+  readonly #seenAttributes: Set<string> = new Set();
 
   /** `constants` holds the node's tensor attributes. */
   constructor(node: ProtoNode, opset: number, operands: readonly (Tensor | undefined)[], constants: ReadonlyMap<string, Tensor>) {
@@ -44,7 +54,7 @@ export class NodeContext {
 
   /** Operand `i`. */
   x(i = 0): Tensor {
-    const tensor = this.#operands[i];
+    const tensor = this.optional(i);
     if (tensor === undefined) throw this.error(`expected operand ${i}, got none`);
     return tensor;
   }
@@ -62,6 +72,7 @@ export class NodeContext {
 
   /** Operand `i`, or undefined where it is left out. */
   optional(i: number): Tensor | undefined {
+    this.#seenOperands.add(i);
     return this.#operands[i];
   }
 
@@ -113,6 +124,13 @@ export class NodeContext {
   /** A whole number of an attribute. */
   int(name: string, otherwise: number): number {
     return this.#attribute(name, "int")?.value ?? otherwise;
+  }
+
+  /** A whole number that means no or yes. */
+  flag(name: string, otherwise: boolean): boolean {
+    const value = this.int(name, Number(otherwise));
+    if (value !== 0 && value !== 1) throw this.error(`expected 0 or 1 as ${name}, got ${value}`);
+    return value === 1;
   }
 
   float(name: string, otherwise: number): number {
@@ -171,7 +189,16 @@ export class NodeContext {
     return new UsageError("onnx-unsupported", `expected a form of ${this.op} that is supported, got ${what}`);
   }
 
+  /** Throws when the mapping did not look at something that the node has: it would silently compute something else. */
+  checkSeen(): void {
+    const attribute = [...this.node.attributes.keys()].find((name) => !this.#seenAttributes.has(name) && !MEANINGLESS.has(name));
+    if (attribute !== undefined) throw this.unsupported(`attribute ${attribute.slice(0, 80)}`);
+    const operand = this.#operands.findIndex((tensor, i) => tensor !== undefined && !this.#seenOperands.has(i) && MEANINGLESS_OPERANDS[this.op] !== i);
+    if (operand >= 0) throw this.unsupported(`operand ${operand}`);
+  }
+
   #attribute<K extends OnnxAttributeValue["kind"]>(name: string, kind: K): Extract<OnnxAttributeValue, { kind: K }> | undefined {
+    this.#seenAttributes.add(name);
     const value = this.node.attributes.get(name);
     if (value === undefined) return undefined;
     if (value.kind !== kind) throw this.error(`expected attribute ${name} as ${kind}, got ${value.kind}`);

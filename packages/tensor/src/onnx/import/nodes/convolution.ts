@@ -74,7 +74,7 @@ function convolution(node: NodeContext): Tensor {
   // Unequal steps: each position in the direction with a step of its own, then every n-th.
   const stride = strides[0] === strides[1] ? strides[0]! : 1;
   const y = conv2d(x, w, { stride, groups, padding: [top, left, bottom, right] });
-  const kept = stride === strides[0] ? y : strides.reduce((z, step, i) => stridedAxis(z, i + 2, 0, Math.floor((z.shape[i + 2]! - 1) / step) + 1, step), y);
+  const kept = strides[0] === strides[1] ? y : strides.reduce((z, step, i) => stridedAxis(z, i + 2, 0, Math.floor((z.shape[i + 2]! - 1) / step) + 1, step), y);
   return withBias(node, finish(kept));
 }
 

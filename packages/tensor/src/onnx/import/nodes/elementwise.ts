@@ -103,7 +103,7 @@ function modulo(node: NodeContext): Tensor {
   const [a, b] = [node.x(0), node.x(1)];
   if (a.dtype !== b.dtype) throw node.error(`expected two operands of one type, got ${a.dtype} and ${b.dtype}`);
   // The remainder takes the divisor's sign, or the dividend's with fmod.
-  if (node.int("fmod", 0) === 0) {
+  if (!node.flag("fmod", false)) {
     return viaReal(a, (x) => {
       const y = cast(b, "float32");
       return sub(x, mul(y, floor(div(x, y))));

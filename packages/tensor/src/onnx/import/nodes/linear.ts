@@ -23,8 +23,8 @@ export function product(node: NodeContext, options: { readonly transposeA?: bool
 /** alpha·op(A)·op(B) + beta·C. */
 function gemm(node: NodeContext): Tensor {
   const y = matmul(node.ranked(0, 2), node.ranked(1, 2), {
-    transposeA: node.int("transA", 0) !== 0,
-    transposeB: node.int("transB", 0) !== 0,
+    transposeA: node.flag("transA", false),
+    transposeB: node.flag("transB", false),
     alpha: node.float("alpha", 1),
   });
   const beta = node.float("beta", 1);
@@ -122,7 +122,7 @@ function attentionOf(node: NodeContext): Tensor {
   const [batch, count, length, width] = queries.shape as [number, number, number, number];
   if (keys.shape[1] !== count || values.shape[1] !== count) throw node.unsupported(`${keys.shape[1]} heads of keys for ${count} of queries`);
   let scores = matmul(queries, keys, { transposeB: true, alpha: node.float("scale", 1 / Math.sqrt(width)) });
-  if (node.int("is_causal", 0) !== 0) {
+  if (node.flag("is_causal", false)) {
     const [rows, columns] = scores.shape.slice(-2) as [number, number];
     node.affordable([rows, columns]);
     scores = where(constant(Float64Array.from({ length: rows * columns }, (_, i) => Number(i % columns <= Math.floor(i / columns))), [rows, columns], "bool"), scores, -Infinity);

@@ -20,7 +20,7 @@ function multiHeadAttention(node: NodeContext): Tensor {
     [q, k, v] = [q, k, v].map((x, i) => add(x, sliceAxis(bias, 0, i * width, (i + 1) * width))) as [Tensor, Tensor, Tensor];
   }
   const scale = node.float("scale", 0);
-  return attention(q, k, v, { heads, causal: node.int("unidirectional", 0) !== 0, ...(scale === 0 ? {} : { scale }) });
+  return attention(q, k, v, { heads, causal: node.flag("unidirectional", false), ...(scale === 0 ? {} : { scale }) });
 }
 
 /** Layer normalisation of a sum. */
@@ -41,8 +41,8 @@ export const microsoftNodes: Readonly<Record<string, NodeMapping>> = {
   FastGelu: (node) => geluTanh(biased(node)),
   QuickGelu: (node) => mul(node.real(), sigmoid(mul(node.float("alpha", 1.702), node.real()))),
   FusedMatMul: (node) => {
-    if (node.int("transBatchA", 0) !== 0 || node.int("transBatchB", 0) !== 0) throw node.unsupported("transposed batches");
-    return product(node, { transposeA: node.int("transA", 0) !== 0, transposeB: node.int("transB", 0) !== 0, alpha: node.float("alpha", 1) });
+    if (node.flag("transBatchA", false) || node.flag("transBatchB", false)) throw node.unsupported("transposed batches");
+    return product(node, { transposeA: node.flag("transA", false), transposeB: node.flag("transB", false), alpha: node.float("alpha", 1) });
   },
   MultiHeadAttention: multiHeadAttention,
   SkipLayerNormalization: skipLayerNormalization,

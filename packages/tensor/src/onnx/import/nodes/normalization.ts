@@ -39,7 +39,7 @@ function perChannel(node: NodeContext, i: number, x: Tensor): Tensor {
 /** With the stored mean and variance: one factor and one summand per channel. */
 function batchNormalization(node: NodeContext): Tensor {
   const x = node.ranked(0, 2, 3, 4, 5);
-  if (node.int("training_mode", 0) !== 0) throw node.unsupported("training mode");
+  if (node.flag("training_mode", false)) throw node.unsupported("training mode");
   const [scale, shift, center, variance] = [1, 2, 3, 4].map((i) => perChannel(node, i, x)) as [Tensor, Tensor, Tensor, Tensor];
   const factor = div(scale, sqrt(add(variance, node.float("epsilon", 1e-5))));
   return add(mul(x, factor), sub(shift, mul(center, factor)));

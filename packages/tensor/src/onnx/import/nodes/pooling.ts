@@ -32,7 +32,7 @@ function averages({ size, kernel, stride, dilation, before, after, count }: Wind
 
 function averagePool(node: NodeContext): Tensor {
   const x = node.ranked(0, 3, 4, 5);
-  const countsPadding = node.int("count_include_pad", 0) !== 0;
+  const countsPadding = node.flag("count_include_pad", false);
   return poolingWindows(node, x.shape.slice(2)).reduce((y, window, i) => {
     node.affordable([window.count, window.size]);
     return mapAxis(y, i + 2, averages(window, countsPadding));

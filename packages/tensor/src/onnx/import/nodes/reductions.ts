@@ -14,26 +14,24 @@ function reduction(reduce: Reduce): NodeMapping {
     const x = node.x();
     const given = node.ints("axes") ?? node.optionalInts(1);
     const isNothing = given === undefined || given.length === 0;
-    if (isNothing && node.int("noop_with_empty_axes", 0) !== 0) return x;
+    const isIdle = node.flag("noop_with_empty_axes", false);
+    if (isNothing && isIdle) return x;
     const axes = isNothing ? x.shape.map((_, i) => i) : node.axes(given, x.shape.length);
-    return viaReal(x, (real) => reduce(real, axes, node.int("keepdims", 1) !== 0));
+    return viaReal(x, (real) => reduce(real, axes, node.flag("keepdims", true)));
   };
 }
 
 /** A product is multiplied out: its logarithm would lose signs and zeros. */
 const MOST_FACTORS = 64;
 
-function product(node: NodeContext): Tensor {
-  return viaReal(node.x(), (x) => {
-    const given = node.ints("axes") ?? node.optionalInts(1) ?? x.shape.map((_, i) => i);
-    return node.axes(given, x.shape.length).reduceRight((y, axis) => {
+function product(node: NodeContext): Reduce {
+  return (x, axes, keepDims) =>
+    axes.reduceRight((y, axis) => {
       const size = y.shape[axis]!;
       if (size < 1 || size > MOST_FACTORS) throw node.unsupported(`a product of ${size} factors (supported: 1 to ${MOST_FACTORS})`);
-      const factors = Array.from({ length: size }, (_, i) => sliceAxis(y, axis, i, i + 1));
-      const kept = factors.reduce((a, b) => mul(a, b));
-      return node.int("keepdims", 1) === 0 ? reshape(kept, kept.shape.toSpliced(axis, 1)) : kept;
+      const kept = Array.from({ length: size }, (_, i) => sliceAxis(y, axis, i, i + 1)).reduce((a, b) => mul(a, b));
+      return keepDims ? kept : reshape(kept, kept.shape.toSpliced(axis, 1));
     }, x);
-  });
 }
 
 /** Softmax over one axis since opset 13; before, over everything from the axis on. */
@@ -51,9 +49,9 @@ function extreme(node: NodeContext, isLargest: boolean): Tensor {
   const axis = node.axis(node.int("axis", 0), raw.shape.length);
   const real = cast(raw, "float32");
   const x = isLargest ? real : neg(real);
-  const isLast = node.int("select_last_index", 0) !== 0;
+  const isLast = node.flag("select_last_index", false);
   const index = isLast ? sub(x.shape[axis]! - 1, argMax(flip(x, [axis]), axis)) : argMax(x, axis);
-  return node.int("keepdims", 1) === 0 ? index : reshape(index, x.shape.with(axis, 1));
+  return node.flag("keepdims", true) ? reshape(index, x.shape.with(axis, 1)) : index;
 }
 
 function cumulativeSum(node: NodeContext): Tensor {
@@ -61,7 +59,7 @@ function cumulativeSum(node: NodeContext): Tensor {
   const axis = node.axis(node.scalar(1), raw.shape.length);
   const size = raw.shape[axis]!;
   node.affordable([size, size]);
-  const [isExclusive, isReversed] = [node.int("exclusive", 0) !== 0, node.int("reverse", 0) !== 0];
+  const [isExclusive, isReversed] = [node.flag("exclusive", false), node.flag("reverse", false)];
   const data = Float64Array.from({ length: size * size }, (_, i) => {
     const distance = (Math.floor(i / size) - (i % size)) * (isReversed ? -1 : 1);
     return Number(isExclusive ? distance > 0 : distance >= 0);
@@ -84,10 +82,8 @@ function localResponse(node: NodeContext): Tensor {
   return mul(x, exp(mul(-node.float("beta", 0.75), log(scale))));
 }
 
-const sumOf: Reduce = (x, axes, keep) => sum(x, axes, keep);
-
 export const reductionNodes: Readonly<Record<string, NodeMapping>> = {
-  ReduceSum: reduction(sumOf),
+  ReduceSum: reduction((x, axes, keep) => sum(x, axes, keep)),
   ReduceMean: reduction((x, axes, keep) => mean(x, axes, keep)),
   ReduceMax: reduction((x, axes, keep) => max(x, axes, keep)),
   ReduceMin: reduction((x, axes, keep) => neg(max(neg(x), axes, keep))),
@@ -96,7 +92,7 @@ export const reductionNodes: Readonly<Record<string, NodeMapping>> = {
   ReduceSumSquare: reduction((x, axes, keep) => sum(square(x), axes, keep)),
   ReduceLogSum: reduction((x, axes, keep) => log(sum(x, axes, keep))),
   ReduceLogSumExp: reduction((x, axes, keep) => logSumExp(x, axes, keep)),
-  ReduceProd: product,
+  ReduceProd: (node) => reduction(product(node))(node),
   Softmax: alongAxis(softmax),
   LogSoftmax: alongAxis((x, axis) => sub(x, logSumExp(x, axis, true))),
   ArgMax: (node) => extreme(node, true),

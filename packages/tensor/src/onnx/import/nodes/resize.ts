@@ -118,8 +118,8 @@ function resize(node: NodeContext): Tensor {
       coordinates,
       rounding,
       cubicA: node.float("cubic_coeff_a", -0.75),
-      isAntialiased: node.int("antialias", 0) !== 0 && mode !== "nearest",
-      excludesOutside: node.int("exclude_outside", 0) !== 0,
+      isAntialiased: node.flag("antialias", false) && mode !== "nearest",
+      excludesOutside: node.flag("exclude_outside", false),
     });
     return mapAxis(y, i, matrix);
   }, x);

@@ -10,7 +10,7 @@ import { padWith, steppedAxis, takeAxis, wholes } from "./helpers.ts";
 function reshapeTo(node: NodeContext): Tensor {
   const x = node.x(0);
   const wanted = node.intsOf(1);
-  const keepsZero = node.int("allowzero", 0) !== 0;
+  const keepsZero = node.flag("allowzero", false);
   const shape = wanted.map((n, i) => (n === 0 && !keepsZero ? x.shape[i] : n));
   const known = shape.filter((n) => n !== -1) as number[];
   const rest = sizeOf(x.shape) / sizeOf(known);
@@ -194,7 +194,7 @@ function triangle(node: NodeContext): Tensor {
   if (rows === undefined || columns === undefined) throw node.error(`expected matrices, got [${x.shape}]`);
   node.affordable([rows, columns]);
   const diagonal = node.optionalScalar(1) ?? 0;
-  const isUpper = node.int("upper", 1) !== 0;
+  const isUpper = node.flag("upper", true);
   const mask = constant(
     Float64Array.from({ length: rows * columns }, (_, i) => {
       const distance = (i % columns) - Math.floor(i / columns) - diagonal;
@@ -236,7 +236,7 @@ function spaceToDepth(node: NodeContext): Tensor {
 /** (x − zero point)·scale, per tensor or per slice of an axis. */
 function dequantize(node: NodeContext): Tensor {
   const [x, scale, zero] = [node.typed(0, "int32"), node.real(1), node.optional(2)];
-  if (node.int("block_size", 0) !== 0) throw node.unsupported("blocks");
+  if (node.flag("block_size", false)) throw node.unsupported("blocks");
   const isPerAxis = sizeOf(scale.shape) !== 1;
   const shape = isPerAxis ? x.shape.map((n, i) => (i === node.axis(node.int("axis", 1), x.shape.length) ? n : 1)) : [];
   const centered = zero ? add(x, mul(reshape(zero, shape), -1)) : x;

@@ -13,7 +13,7 @@ export interface Window {
   readonly count: number;
 }
 
-const MOST_WINDOW = 1 << 16;
+const MOST_WINDOW = 1 << 12;
 
 /** A list attribute of one positive number per spatial axis. */
 export function perAxis(node: NodeContext, name: string, rank: number, least: number): readonly number[] {
@@ -44,7 +44,7 @@ export function poolingWindows(node: NodeContext, sizes: Shape): readonly Window
   const rank = sizes.length;
   if (node.ints("kernel_shape") === undefined) throw node.error("expected attribute kernel_shape, got none");
   const [kernels, strides, dilations] = [perAxis(node, "kernel_shape", rank, 1), perAxis(node, "strides", rank, 1), perAxis(node, "dilations", rank, 1)];
-  const isCeiled = node.int("ceil_mode", 0) !== 0;
+  const isCeiled = node.flag("ceil_mode", false);
   return paddingOf(node, sizes, kernels, strides, dilations).map(([before, after], i) => {
     const [size, kernel, stride, dilation] = [sizes[i]!, kernels[i]!, strides[i]!, dilations[i]!];
     const steps = (size + before + after - (kernel - 1) * dilation - 1) / stride;
