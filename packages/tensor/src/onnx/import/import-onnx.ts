@@ -21,8 +21,8 @@ export interface ImportOnnxOptions {
    * into the program itself; `Infinity` for a file that is not on a disk.
    */
   readonly mapAbove?: number;
-  /** The graph's outputs that are wanted; default all. What only others need is neither read nor has to be supported. */
-  readonly outputs?: readonly string[];
+  /** The graph's outputs that are wanted, perhaps by what the file says of itself; default all. What only others need is neither read nor has to be supported. */
+  readonly outputs?: readonly string[] | ((file: Pick<OnnxModel, "outputs" | "metadata">) => readonly string[]);
 }
 
 /** An input or output of an imported model. */
@@ -139,6 +139,9 @@ function portOf({ name, elementType, shape }: ProtoValue): OnnxPort | undefined 
   return dtype && { name, dtype, shape: shape?.map((size) => size ?? "?") };
 }
 
+/** An output need not say its type, and one that nobody wants may be of any. */
+const outputPort = (value: ProtoValue): OnnxPort => portOf(value) ?? { name: value.name, dtype: "float32", shape: undefined };
+
 /** Values that depend on constants alone become constants, so that the shapes computed from them are known. */
 function folded(outputs: readonly (Tensor | undefined)[]): readonly (Tensor | undefined)[] {
   const open = outputs.filter((tensor): tensor is Tensor => tensor !== undefined && !knownValues(tensor));
@@ -215,8 +218,9 @@ function shapeOf({ name, shape }: OnnxPort, { sizes = {}, shapes = {} }: OnnxSha
 export async function importOnnx(file: OnnxFile, options: ImportOnnxOptions = {}): Promise<OnnxModel> {
   const model = await readOnnxModel(file);
   checkOpsets(model, file.name);
-  const declared = new Map(model.outputs.map((value) => [value.name, value]));
-  const wanted = options.outputs ?? [...declared.keys()];
+  const declared = new Map(model.outputs.map((value) => [value.name, outputPort(value)]));
+  const chosen = options.outputs ?? [...declared.keys()];
+  const wanted = typeof chosen === "function" ? chosen({ outputs: [...declared.values()], metadata: model.metadata }) : chosen;
   for (const name of wanted) {
     if (!declared.has(name)) throw new UsageError("unknown-name", `ONNX: expected outputs of ${[...declared.keys()].join(", ")}, got "${name}" (at ${file.name})`);
   }
@@ -243,7 +247,7 @@ export async function importOnnx(file: OnnxFile, options: ImportOnnxOptions = {}
       return port;
     })
     .filter((port) => port !== undefined);
-  const outputs = wanted.map((name) => portOf(declared.get(name)!) ?? { name, dtype: "float32" as const, shape: undefined });
+  const outputs = wanted.map((name) => declared.get(name)!);
 
   const build = (given: Readonly<Record<string, Tensor>>): Record<string, Tensor> => {
     const values = new Map<string, Tensor>(known);
