@@ -140,7 +140,7 @@ describe("an ONNX file as a reward", () => {
     await mkdir(blobs);
     await mkdir(snapshot);
     const model = network();
-    const { kernel } = model.initializers as Record<"kernel", { readonly data: readonly number[] }>;
+    const kernel = model.initializers!["kernel"]!;
     await writeFile(join(blobs, "1"), onnxFile({ ...model, initializers: { ...model.initializers, kernel: { type: "float", shape: [4, 3, 3, 3], data: kernel.data, store: { location: "kernel.bin" } } } }));
     await writeFile(join(blobs, "2"), rawBytes("float", kernel.data));
     await symlink("../blobs/1", join(snapshot, "model.onnx"));

@@ -1,7 +1,6 @@
 import { add } from "../../../ops/elementwise.ts";
 import { conv2d, convInputGradientOperator } from "../../../ops/convolution.ts";
 import { pad, reshape, slice } from "../../../ops/shaping.ts";
-import type { Shape } from "../../../shape.ts";
 import { apply1, type Tensor } from "../../../tensor.ts";
 import type { NodeContext, NodeMapping } from "../node-context.ts";
 import { stridedAxis } from "./helpers.ts";

@@ -3,7 +3,7 @@ import { take } from "../../../ops/indexing.ts";
 import { constant, filled } from "../../../ops/leaves.ts";
 import { matmul } from "../../../ops/matmul.ts";
 import { concat, expand, flip, pad, reshape, sliceAxis, transpose } from "../../../ops/shaping.ts";
-import type { DType, Shape } from "../../../shape.ts";
+import type { Shape } from "../../../shape.ts";
 import type { Tensor } from "../../../tensor.ts";
 
 /** Whole numbers known now. */
