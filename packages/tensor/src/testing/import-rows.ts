@@ -263,6 +263,11 @@ const indexingRows: readonly ImportRow[] = [
   node("GatherND", "one position per row", [real([2, 4, 3]), fed("int64", [0, 3, 1, -3], [2, 2])]),
   node("GatherND", "batches", [real([2, 4, 3]), fed("int64", [3, 1], [2, 1])], { batch_dims: 1 }),
   node("GatherElements", "along an axis", [real([2, 4]), fed("int64", [3, 0, -1, 1, 1, 2], [2, 3])], { axis: 1 }),
+  node("ScatterND", "rows", [real([4, 3]), fixed("int64", [2, -4], [2, 1]), real([2, 3])]),
+  node("ScatterND", "cells", [real([2, 3]), fixed("int64", [0, 2, 1, 0, 1, 1], [3, 2]), real([3])]),
+  node("ScatterND", "whole numbers", [fed("int64", [1, 2, 3]), fixed("int64", [1], [1, 1]), fixed("int64", [7])]),
+  node("ScatterElements", "along an axis", [real([2, 4]), fixed("int64", [3, 0, -3, 2], [2, 2]), real([2, 2])], { axis: 1 }),
+  node("ScatterElements", "the first axis", [real([3, 2]), fixed("int64", [2, 0], [1, 2]), real([1, 2])]),
   node("OneHot", "last axis", [fed("int64", [2, 0, -1]), scalar(4, "int64"), fixed("float", [-0.5, 1.5])]),
   node("OneHot", "first axis", [fed("int64", [2, 0, 1, 1], [2, 2]), scalar(3, "int64"), fixed("float", [0, 1])], { axis: 0 }),
 ];

@@ -1,7 +1,7 @@
 import { add, cast, less, mul, where } from "../../../ops/elementwise.ts";
 import { oneHot, take } from "../../../ops/indexing.ts";
-import { reshape, sliceAxis, transpose } from "../../../ops/shaping.ts";
-import { type Shape, sizeOf, stridesOf } from "../../../shape.ts";
+import { concat, reshape, sliceAxis, transpose } from "../../../ops/shaping.ts";
+import { sameShape, type Shape, sizeOf, stridesOf } from "../../../shape.ts";
 import type { Tensor } from "../../../tensor.ts";
 import { knownValues, type NodeContext, type NodeMapping } from "../node-context.ts";
 import { takeAxis, wholes } from "./helpers.ts";
@@ -69,6 +69,60 @@ function gatherElements(node: NodeContext): Tensor {
   return take(reshape(x, [sizeOf(x.shape)]), linearIds(ids, stridesOf(x.shape)));
 }
 
+/** Rows of x [N,…] replaced by rows of the updates [M,…] at known places, the last of several at one place. */
+function replaced(node: NodeContext, x: Tensor, updates: Tensor, places: readonly number[]): Tensor {
+  const count = x.shape[0]!;
+  node.affordable([count]);
+  const from = Array.from({ length: count }, (_, i) => i);
+  places.forEach((place, i) => (from[place] = count + i));
+  return take(concat([x, updates], 0), wholes(from));
+}
+
+/** Both scatters place what they are given; sums and products over equal places are another matter. */
+function checkScatter(node: NodeContext): void {
+  node.choice("reduction", ["none"], "none");
+  if (node.x(0).dtype !== node.x(2).dtype) throw node.error(`expected updates of type ${node.x(0).dtype}, got ${node.x(2).dtype}`);
+}
+
+function scatterNd(node: NodeContext): Tensor {
+  checkScatter(node);
+  const [x, indices, updates] = [node.x(0), node.x(1), node.x(2)];
+  const depth = indices.shape.at(-1);
+  const expected = [...indices.shape.slice(0, -1), ...x.shape.slice(depth)];
+  if (depth === undefined || depth < 1 || depth > x.shape.length || !sameShape(updates.shape, expected)) {
+    throw node.error(`expected updates [${expected}] for indices [${indices.shape}] into [${x.shape}], got [${updates.shape}]`);
+  }
+  const addressed = x.shape.slice(0, depth);
+  const ids = node.intsOf(1);
+  const strides = stridesOf(addressed);
+  const places = Array.from({ length: ids.length / depth }, (_, row) =>
+    strides.reduce((place, stride, i) => {
+      const [id, size] = [ids[row * depth + i]!, addressed[i]!];
+      if (!(id >= -size && id < size)) throw node.error(`expected ids between ${-size} and ${size - 1}, got ${id}`);
+      return place + stride * (id < 0 ? id + size : id);
+    }, 0),
+  );
+  const rest = x.shape.slice(depth);
+  return reshape(replaced(node, reshape(x, [sizeOf(addressed), ...rest]), reshape(updates, [places.length, ...rest]), places), x.shape);
+}
+
+function scatterElements(node: NodeContext): Tensor {
+  checkScatter(node);
+  const [x, indices, updates] = [node.x(0), node.x(1), node.x(2)];
+  const rank = x.shape.length;
+  const axis = node.axis(node.int("axis", 0), rank);
+  if (!sameShape(indices.shape, updates.shape) || indices.shape.length !== rank || indices.shape.some((n, i) => i !== axis && n > x.shape[i]!)) {
+    throw node.error(`expected indices and updates of one shape inside [${x.shape}], got [${indices.shape}] and [${updates.shape}]`);
+  }
+  const [own, into] = [stridesOf(indices.shape), stridesOf(x.shape)];
+  const size = x.shape[axis]!;
+  const places = node.intsOf(1).map((id, linear) => {
+    if (!(id >= -size && id < size)) throw node.error(`expected ids between ${-size} and ${size - 1}, got ${id}`);
+    return into.reduce((place, stride, i) => place + stride * (i === axis ? (id < 0 ? id + size : id) : Math.floor(linear / own[i]!) % indices.shape[i]!), 0);
+  });
+  return reshape(replaced(node, reshape(x, [sizeOf(x.shape)]), reshape(updates, [places.length]), places), x.shape);
+}
+
 function oneHotOf(node: NodeContext): Tensor {
   const ids = cast(node.x(0), "int32");
   const [depth, values] = [node.scalar(1), node.x(2)];
@@ -86,5 +140,7 @@ export const indexingNodes: Readonly<Record<string, NodeMapping>> = {
   Gather: gather,
   GatherND: gatherNd,
   GatherElements: gatherElements,
+  ScatterND: scatterNd,
+  ScatterElements: scatterElements,
   OneHot: oneHotOf,
 };
