@@ -8,7 +8,7 @@ export { simplify } from "./simplify.ts";
 export { constant, filled, input, weight } from "./ops/leaves.ts";
 export {
   abs, add, cast, clamp, cos, div, equal, erf, exp, gelu, greater, greaterEqual, less, lessEqual, log, logicalAnd, logicalNot, logicalOr,
-  maximum, minimum, mul, neg, quickGelu, reciprocal, sigmoid, sign, silu, sin, softplus, sqrt, square, stopGradient, sub, tanh, where,
+  maximum, minimum, mul, neg, pow, quickGelu, reciprocal, relu, sigmoid, sign, silu, sin, softplus, sqrt, square, stopGradient, sub, tanh, where,
 } from "./ops/elementwise.ts";
 export { argMax, logSumExp, max, mean, softmax, sum } from "./ops/reductions.ts";
 export { concat, expand, flip, pad, reshape, slice, sliceAxis, split, squeeze, transpose, unsqueeze } from "./ops/shaping.ts";
@@ -20,6 +20,7 @@ export { attention, type AttentionOptions } from "./ops/attention.ts";
 export { resize2d } from "./ops/resize.ts";
 export { recompute } from "./ops/segment.ts";
 export { encodeProgram, type EncodedProgram, type EncodeOptions } from "./onnx/encode.ts";
+export { importOnnx, type ImportOnnxOptions, type OnnxFile, type OnnxModel, type OnnxPort, type OnnxShapes } from "./onnx/import/import-onnx.ts";
 export * from "./backends/backend.ts";
 export { referenceBackend } from "./backends/reference-backend.ts";
 export { onnxBackend, type OnnxBackendOptions, type OnnxRuntime } from "./backends/onnx-backend.ts";

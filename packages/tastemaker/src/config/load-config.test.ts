@@ -50,7 +50,7 @@ describe("training configuration", () => {
   it.each([
     [{ learningrate: 1 }, 'got "learningrate" (at config.json, setting learningrate); did you mean "learningRate"?'],
     [{ divergence: { knd: "kl" } }, 'configuration: expected one of kind, reduction, stepReduction, detachReference, samples, got "knd" (at config.json, setting divergence.knd); did you mean "kind"?'],
-    [{ rewards: [{ nam: "x" }] }, 'configuration: expected one of name, weight, path, vocabulary, clip, normalize, endpoint, got "nam" (at config.json, setting rewards.0.nam); did you mean "name"?; also wrong: rewards.0.name'],
+    [{ rewards: [{ nam: "x" }] }, 'configuration: expected one of name, weight, path, vocabulary, clip, normalize, endpoint, onnx, got "nam" (at config.json, setting rewards.0.nam); did you mean "name"?; also wrong: rewards.0.name'],
     [{ divergence: { kind: "hellingr" } }, 'configuration: expected one of none, kl, hellinger, js, js-sampled, fisher, got "hellingr" (at config.json, setting divergence.kind); did you mean "hellinger"?'],
     [{ beta: -1 }, "configuration: expected a number >= 0, got -1 (at config.json, setting beta); see `tastemaker train --help-config`"],
     [{ beta: "high" }, 'configuration: expected a number >= 0, "auto", {"target": number} or {"schedule": "constant" | "linear" | "cosine", "from": number, "to": number}, got "high" (at config.json, setting beta)'],

@@ -20,6 +20,16 @@ export interface EndpointSetting {
   readonly retries: number;
 }
 
+/** What an ONNX file wants and gives. */
+export interface OnnxSetting {
+  readonly size?: number | undefined;
+  readonly range?: readonly [number, number] | undefined;
+  readonly mean?: readonly [number, number, number] | undefined;
+  readonly std?: readonly [number, number, number] | undefined;
+  readonly output?: string | undefined;
+  readonly column?: number | undefined;
+}
+
 /** One term of the weighted sum of rewards. */
 export interface RewardSetting {
   readonly name: string;
@@ -31,6 +41,7 @@ export interface RewardSetting {
   /** Undefined is `none`. */
   readonly normalize?: NormalizeSetting | undefined;
   readonly endpoint?: EndpointSetting | undefined;
+  readonly onnx?: OnnxSetting | undefined;
 }
 
 /** A metric of the evaluation that is not trained on. */
@@ -136,6 +147,18 @@ export const endpointSchema: z.ZodType<EndpointSetting> = z.strictObject({
   retries: z.int().min(0).max(20).default(4).describe("Times a request is sent again after a failed connection, a timeout or an answer such as 503, after 0.5 s, 1 s, 2 s, ..."),
 });
 
+const channels = z.tuple([z.number(), z.number(), z.number()]).readonly();
+
+/** What an ONNX file wants and gives, where the file does not say it. */
+export const onnxSchema = z.strictObject({
+  size: positiveInteger.max(2048).optional().describe("Side of the model's pictures, where its input has no fixed size."),
+  range: z.tuple([z.number(), z.number()]).readonly().optional().describe("What black and white are to the model. Default: 0 and 1."),
+  mean: channels.optional().describe("Of red, green and blue in [0, 1], subtracted; instead of range."),
+  std: z.tuple([z.number().gt(0), z.number().gt(0), z.number().gt(0)]).readonly().optional().describe("Of red, green and blue in [0, 1], divided by; instead of range."),
+  output: z.string().min(1).optional().describe("Name of the output that is the score, where there are several."),
+  column: z.int().min(0).optional().describe("Which number of each picture's row is the score, from 0, where there are several."),
+});
+
 const reward = z.strictObject({
   name: z.string().min(1).describe("Reward, e.g. `clip-score`, `aesthetic`; an unknown name is answered with the list. With `path`, a new name makes a reward of your own."),
   weight: z.number().default(1).describe("Factor of this reward in the weighted sum. Negative means: make it lower."),
@@ -148,6 +171,7 @@ const reward = z.strictObject({
   clip: z.string().min(1).optional().describe("For `aesthetic` with a published head: the CLIP whose embeddings it judges."),
   normalize,
   endpoint: endpointSchema.optional().describe("How an endpoint is asked, where path is an http(s) address."),
+  onnx: onnxSchema.optional().describe("What the file wants and gives, where path is an .onnx file that does not say it itself."),
 });
 
 const divergence = z

@@ -40,7 +40,8 @@ async function allowedLines(): Promise<string[]> {
 async function permissionOf({ name, path }: Pick<RewardSetting, "name" | "path">): Promise<Permission | undefined> {
   // A built-in reward's path or address is where its weights are.
   const kind = path === undefined || rewardNames.includes(name) ? undefined : customKind(path);
-  if (path === undefined || kind === undefined) return undefined;
+  // An ONNX file is no code: its graph becomes part of our programs.
+  if (path === undefined || kind === undefined || kind === "onnx") return undefined;
   if (kind === "endpoint") return { what: `the endpoint of reward ${name} at ${path}`, line: `endpoint ${JSON.stringify(path)}`, consent: path };
   const { sha256 } = await hashFile(path);
   const place = realpathSync(path);

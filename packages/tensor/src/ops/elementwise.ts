@@ -85,7 +85,7 @@ export function erfNumber(x: number): number {
 
 const sigmoidNumber = (x: number): number => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
-type UnaryName = "neg" | "abs" | "sign" | "exp" | "log" | "sqrt" | "reciprocal" | "sin" | "cos" | "tanh" | "sigmoid" | "erf" | "softplus";
+type UnaryName = "neg" | "abs" | "sign" | "exp" | "log" | "sqrt" | "reciprocal" | "sin" | "cos" | "tanh" | "sigmoid" | "erf" | "softplus" | "relu";
 
 export const unaryOperators: Readonly<Record<UnaryName, Operator>> = {
   neg: unary("neg", "Neg", (x) => -x, (g) => neg(g)),
@@ -111,6 +111,8 @@ export const unaryOperators: Readonly<Record<UnaryName, Operator>> = {
   sigmoid: unary("sigmoid", "Sigmoid", sigmoidNumber, (g, _, y) => mul(g, mul(y, sub(1, y)))),
   erf: unary("erf", "Erf", erfNumber, (g, x) => mul(g, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x, x)))))),
   softplus: unary("softplus", "Softplus", (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), (g, x) => mul(g, sigmoid(x))),
+  // Slope 0 at 0, as PyTorch; `maximum(x, 0)` would halve it there.
+  relu: unary("relu", "Relu", (x) => Math.max(x, 0), (g, x) => mul(g, cast(greater(x, 0), "float32"))),
 };
 
 type GateAttributes = { readonly alpha: number };
@@ -210,7 +212,10 @@ function winnerShare(winner: Tensor, other: Tensor, isMaximum: boolean): Tensor 
   return add(wins, mul(0.5, cast(equal(winner, other), "float32")));
 }
 
-type BinaryName = "add" | "sub" | "mul" | "div" | "maximum" | "minimum" | "less" | "lessEqual" | "greater" | "greaterEqual" | "equal" | "logicalAnd" | "logicalOr";
+/** aᵇ as IEEE 754 has it; JavaScript's own power is NaN for 1^∞ and 1^NaN. */
+const powNumber = (a: number, b: number): number => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : a ** b);
+
+type BinaryName = "add" | "sub" | "mul" | "div" | "pow" | "maximum" | "minimum" | "less" | "lessEqual" | "greater" | "greaterEqual" | "equal" | "logicalAnd" | "logicalOr";
 
 export const binaryOperators: Readonly<Record<BinaryName, Operator>> = {
   add: binary("add", "Add", (a, b) => a + b, REAL, (g) => [g, g]),
@@ -223,6 +228,11 @@ export const binaryOperators: Readonly<Record<BinaryName, Operator>> = {
     const quotient = div(g, b);
     return [quotient, needed[1] ? neg(mul(quotient, y)) : undefined];
   }),
+  pow: binary("pow", "Pow", powNumber, REAL, (g, a, b, needed, y) => [
+    needed[0] ? mul(g, mul(b, pow(a, sub(b, 1)))) : undefined,
+    // y·log a, with its limit 0 where a is 0.
+    needed[1] ? mul(g, mul(y, log(where(equal(a, 0), 1, a)))) : undefined,
+  ]),
   maximum: binary("maximum", "Max", Math.max, REAL, (g, a, b, needed) => [
     needed[0] ? mul(g, winnerShare(a, b, true)) : undefined,
     needed[1] ? mul(g, winnerShare(b, a, true)) : undefined,
@@ -306,6 +316,8 @@ export const sub = (a: Operand, b: Operand): Tensor => applyBinary(binaryOperato
 export const mul = (a: Operand, b: Operand): Tensor => applyBinary(binaryOperators.mul, a, b);
 /** a / b, broadcasting. */
 export const div = (a: Operand, b: Operand): Tensor => applyBinary(binaryOperators.div, a, b);
+/** aᵇ elementwise, broadcasting; NaN for a negative a and a b that is no integer. */
+export const pow = (a: Operand, b: Operand): Tensor => applyBinary(binaryOperators.pow, a, b);
 /** The larger of a and b; ties share the gradient. */
 export const maximum = (a: Operand, b: Operand): Tensor => applyBinary(binaryOperators.maximum, a, b);
 /** The smaller of a and b; ties share the gradient. */
@@ -357,6 +369,8 @@ export const sigmoid = (x: Tensor): Tensor => apply1(unaryOperators.sigmoid, [x]
 export const erf = (x: Tensor): Tensor => apply1(unaryOperators.erf, [x]);
 /** log(1+eˣ), without overflow. */
 export const softplus = (x: Tensor): Tensor => apply1(unaryOperators.softplus, [x]);
+/** max(x, 0); gradient 0 at 0. */
+export const relu = (x: Tensor): Tensor => apply1(unaryOperators.relu, [x]);
 /** x². */
 export const square = (x: Tensor): Tensor => mul(x, x);
 /** x·sigmoid(x). */
