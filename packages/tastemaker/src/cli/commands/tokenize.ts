@@ -29,7 +29,7 @@ export function register(program: Command): void {
       await runTokenize(options, process.stdin, outputOf(self));
     });
   addExamples(command, [
-    "echo 'a photo of a cat' | tastemaker tokenize --tokenizer openai --vocab bpe_simple_vocab_16e6.txt.gz",
-    ["texts with line breaks, padded", `echo '"two\\nlines"' | tastemaker tokenize --tokenizer bert --vocab vocab.txt --json-lines --length 35 --json`],
+    "tastemaker tokenize --tokenizer openai --vocab bpe_simple_vocab_16e6.txt.gz < prompts.txt",
+    ["texts with line breaks, padded", "tastemaker tokenize --tokenizer bert --vocab vocab.txt --json-lines --length 35 --json < texts.jsonl"],
   ]);
 }
