@@ -1,0 +1,34 @@
+import { stat } from "node:fs/promises";
+import { hashFile } from "../storage/file-hash.ts";
+import { storageError } from "../storage/storage-error.ts";
+import type { ValueStore } from "./value-store.ts";
+
+/** A file that numbers depend on. */
+export interface HashedFile {
+  readonly path: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/** SHA-256 of whole files, read once: a file of the same path, size, inode and times is taken for the same. */
+export class FileHashes {
+  readonly #known: ValueStore;
+
+  constructor(known: ValueStore) {
+    this.#known = known;
+  }
+
+  /** @throws UsageError `path-missing`, `no-permission` */
+  async of(path: string): Promise<HashedFile> {
+    const stats = await stat(path, { bigint: true }).catch((error: unknown) => {
+      throw storageError(error, "read", path);
+    });
+    // The time of change (ctime) cannot be set back, unlike the time of modification.
+    const key = [path, stats.size, stats.ino, stats.mtimeNs, stats.ctimeNs].join("|");
+    const known = this.#known.get(key);
+    if (typeof known === "string") return { path, sha256: known, sizeBytes: Number(stats.size) };
+    const { sha256, sizeBytes } = await hashFile(path);
+    await this.#known.add([[key, sha256]]);
+    return { path, sha256, sizeBytes };
+  }
+}
