@@ -88,7 +88,7 @@ export class PictureStore {
 }
 
 /** The picture of a PNG file with three channels of 8 bits; undefined when it is anything else. */
-async function decodePng(bytes: Uint8Array): Promise<Picture | undefined> {
+export async function decodePng(bytes: Uint8Array): Promise<Picture | undefined> {
   try {
     const { data, info } = await sharp(bytes, { limitInputPixels: 2 ** 26 }).raw().toBuffer({ resolveWithObject: true });
     return info.channels === 3 ? { height: info.height, width: info.width, pixels: data } : undefined;

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { planarOf } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import { worldPart } from "../models/emoji-world.ts";
@@ -23,6 +24,8 @@ function judgeMetric(judge: JudgeNetwork): Metric {
   return {
     name: "judge",
     unit: "probability that the picture shows what the prompt says, by a network that no training uses",
+    preprocessing: "the picture as it is, 64×64 pixels",
+    files: ["config.json", "model.safetensors"].map((name) => join(worldPart("judge"), name)),
     score: async (pictures, prompts) => {
       const scenes = prompts.map(parseCaption);
       const verdicts = await judge.look(pictures.map(planarOf), scenes);

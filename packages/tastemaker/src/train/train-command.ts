@@ -1,11 +1,9 @@
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
-import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
-import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";
-import { type MetricSetting, type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
+import type { MetricSetting, TrainConfig } from "../config/train-config.ts";
 import { openRunEvents } from "../logs/run-events.ts";
 import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
@@ -16,8 +14,9 @@ import { describeEnvironment } from "../storage/environment.ts";
 import { metricSettings } from "../rewards/held-out-metrics.ts";
 import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { readJsonLines } from "../storage/append-log.ts";
-import { findCheckpoint, readRunRecord, RunDirectory } from "../storage/run-directory.ts";
+import { findCheckpoint, RunDirectory } from "../storage/run-directory.ts";
 import { initialBeta } from "./beta-controller.ts";
+import { readTrainConfig } from "./read-train-config.ts";
 import { measuredOnce } from "./reward-normalization.ts";
 import { checkInputs } from "./run-inputs.ts";
 import { explainStop, runTraining, type TrainEnd } from "./train-loop.ts";
@@ -172,14 +171,6 @@ function newState(session: TrainSession, config: TrainConfig): TrainState {
   return initialState(session.layout, { seed: config.seed, ema: config.ema, beta: initialBeta(config.beta, config.iterations) });
 }
 
-async function readTrainConfig(root: string): Promise<TrainConfig> {
-  const record = await readRunRecord(root);
-  if (record.kind !== "train") throw new UsageError("run-kind", `run directory: expected a training run, got one of \`tastemaker ${record.kind}\` (at ${root})`, "give the folder that `tastemaker train` printed; pretraining continues with its own command");
-  const parsed = trainConfigSchema.safeParse(record.config);
-  if (parsed.success) return parsed.data;
-  throw new UsageError("run-damaged", `run directory: expected a training configuration, got ${parsed.error.issues[0]?.message} (at ${join(root, "run.json")}, setting ${parsed.error.issues[0]?.path.join(".")})`, "run.json was edited or written by another version");
-}
-
 /** All that a configuration names to score pictures with. */
 function scorersOf({ rewards, evaluation }: TrainConfig): readonly MetricSetting[] {
   return [...rewards, ...metricSettings({ evaluation })];
@@ -223,12 +214,4 @@ export async function runResume({ run: root, ignoreWatch }: ResumeOptions, conte
     context.output.note(`continuing ${shownPath(run.paths.root)} after iteration ${state.iteration} of ${config.iterations}`);
     await trainToEnd(session, config, state, run, context);
   }, prepare);
-}
-
-/** `tastemaker evaluate RUN`: compares base and tuned model again, at the newest checkpoint. */
-export async function runEvaluate({ run: root }: EvaluateOptions, context: CommandContext): Promise<void> {
-  await withRun(root, context, async ({ session, state, run }) => {
-    if (run.latest === undefined) throw new UsageError("run-empty", `run directory: expected a checkpoint, got none (at ${root})`, "`tastemaker resume` continues the run");
-    await finish(session, state, run, context);
-  });
 }

@@ -25,7 +25,7 @@ export function registerCommands(program: Command): void {
   registerGenerate(program, async () => (await import("../../generate/generate-command.ts")).runGenerate);
   registerTrain(program, async () => (await import("../../train/train-command.ts")).runTrain);
   registerResume(program, async () => (await import("../../train/train-command.ts")).runResume);
-  registerEvaluate(program, async () => (await import("../../train/train-command.ts")).runEvaluate);
+  registerEvaluate(program, async () => (await import("../../evaluate/evaluate-command.ts")).runEvaluate);
   registerScore(program, async () => (await import("../../score/score-command.ts")).runScore);
   registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
   registerFetch(program, async () => (await import("../../hub/fetch-command.ts")).runFetch);

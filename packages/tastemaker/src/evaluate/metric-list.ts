@@ -1,0 +1,108 @@
+import { existsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
+import { readConfigFile, resolveTrainConfig } from "../config/load-config.ts";
+import type { RewardSetting } from "../config/train-config.ts";
+import { worldName } from "../models/emoji-world.ts";
+import { openOtherRewards, openReward, rewardNames } from "../rewards/open-reward.ts";
+import type { Metric, Reward } from "../rewards/reward.ts";
+import { openWorldMetrics, worldMetricNames } from "../rewards/world-metrics.ts";
+
+/** A metric to open; the fields are a reward's of a training configuration. */
+export type MetricSetting = Omit<RewardSetting, "weight">;
+
+/** What `--metrics` asks for. */
+export interface MetricChoice {
+  /** Everything that comes with the model. */
+  readonly all: boolean;
+  readonly named: readonly MetricSetting[];
+}
+
+/** A metric, with the setting that opens it again. */
+export interface OpenedMetric {
+  readonly metric: Metric;
+  readonly setting: MetricSetting;
+}
+
+function parseItem(item: string): MetricSetting {
+  const equals = item.indexOf("=");
+  const [name, path] = equals < 0 ? [item, undefined] : [item.slice(0, equals), item.slice(equals + 1)];
+  if (name === "" || path === "") throw new UsageError("metric-option", `--metrics: expected NAME or NAME=PATH, got "${item}"`, `names are all, ${[...rewardNames, ...worldMetricNames].join(", ")}`);
+  return { name, ...(path === undefined ? {} : { path }) };
+}
+
+async function readSettings(path: string): Promise<MetricSetting[]> {
+  const { rewards } = resolveTrainConfig({ value: await readConfigFile(path), path }, []);
+  return rewards.map(({ weight: _weight, ...setting }) => setting);
+}
+
+/**
+ * Reads `--metrics` options: names separated by commas, each with `=PATH` where its files lie elsewhere; `all`; or a training
+ * configuration (`.json`), whose rewards are meant (for metrics that need more than a path).
+ * @throws UsageError `metric-option`, `metric-twice`
+ */
+export async function parseMetrics(texts: readonly string[]): Promise<MetricChoice> {
+  const items = texts.flatMap((text) => text.split(",")).map((item) => item.trim());
+  const named: MetricSetting[] = [];
+  for (const item of items) {
+    if (item === "all") continue;
+    named.push(...(item.endsWith(".json") && !item.includes("=") ? await readSettings(item) : [parseItem(item)]));
+  }
+  for (const [index, { name }] of named.entries()) {
+    if (named.findIndex((other) => other.name === name) !== index) throw new UsageError("metric-twice", `--metrics: expected each name once, got "${name}" twice`);
+  }
+  return { all: items.includes("all"), named };
+}
+
+async function openNamed(setting: MetricSetting, model: string, prompts: readonly string[], backend: Backend): Promise<Metric> {
+  if (!worldMetricNames.includes(setting.name) || setting.path !== undefined) {
+    if (setting.path === undefined && model !== worldName && rewardNames.includes(setting.name)) {
+      throw new UsageError("reward-weights-missing", `metric ${setting.name}: expected the path of its weights, got none (the embedded world's weights judge pictures of the embedded world only)`, `say where they are: --metrics ${setting.name}=PATH`);
+    }
+    if (setting.path === undefined && !rewardNames.includes(setting.name)) throw unknownNameError("metric", setting.name, ["all", ...rewardNames, ...worldMetricNames]);
+    return openReward(setting, backend);
+  }
+  const found = model === worldName ? (await openWorldMetrics(prompts, backend)).find(({ name }) => name === setting.name) : undefined;
+  if (found !== undefined) return found;
+  throw new UsageError("metric-world", `metric ${setting.name}: expected pictures and prompts of the embedded world, got ${model === worldName ? "a prompt that is not of its grammar" : `the model ${model}`}`, "leave it out, or use the prompts world:held-out");
+}
+
+/**
+ * Opens metrics for pictures of a model. `all` is every reward that comes with the model and every metric that no training uses; for models other than the embedded one nothing
+ * comes with them, so there `all` adds nothing to what is named.
+ * @throws UsageError `metrics-missing`, `metric-world`, `unknown-name` and whatever a metric's files give reason to
+ */
+export async function openMetrics({ all, named }: MetricChoice, model: string, prompts: readonly string[], backend: Backend): Promise<OpenedMetric[]> {
+  const opened: OpenedMetric[] = [];
+  for (const setting of named) opened.push({ setting, metric: await openNamed(setting, model, prompts, backend) });
+  if (all && model === worldName) {
+    const names = named.map(({ name }) => name);
+    const others = [...(await openOtherRewards(model, names, backend)), ...(await openWorldMetrics(prompts, backend))];
+    for (const metric of others) if (!names.includes(metric.name)) opened.push({ metric, setting: { name: metric.name } });
+  }
+  if (opened.length > 0) return opened;
+  throw new UsageError("metrics-missing", `evaluate: expected at least one metric, got none that comes with the model ${model}`, `say which and where their files are, for example --metrics clip-score=openai/clip-vit-large-patch14 (known: ${rewardNames.join(", ")})`);
+}
+
+/** Whether a metric looks at the prompt; one that does not say so is taken to. */
+export function readsPrompt(metric: Metric): boolean {
+  return (metric as Partial<Reward>).needsText !== false;
+}
+
+/** Small files beside weights that change what a network computes. */
+const companionNames = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"] as const;
+
+/** Every file that a metric's scores depend on: its own list, and configurations and vocabularies beside them and where its setting points. */
+export function metricFiles({ metric, setting }: OpenedMetric): string[] {
+  const files = [...(metric.files ?? [])];
+  const places = [...files, setting.path, setting.vocabulary, setting.clip].filter((place) => place !== undefined && existsSync(place)) as string[];
+  const folders = places.map((place) => (statSync(place).isDirectory() ? place : dirname(place)));
+  const companions = folders.flatMap((folder) => companionNames.map((name) => join(folder, name)).filter((path) => existsSync(path)));
+  const vocabulary = setting.vocabulary !== undefined && existsSync(setting.vocabulary) && statSync(setting.vocabulary).isFile() ? [setting.vocabulary] : [];
+  return [...new Set([...files, ...vocabulary, ...companions])];
+}
+
+/** Whether equal files and versions mean equal scores. An endpoint that does not tell its version may change at any time. */
+export function isPinned({ name, files, ...rest }: Metric): boolean {
+  return rewardNames.includes(name) || (files?.length ?? 0) > 0 || (rest as { version?: unknown }).version !== undefined;
+}

@@ -1,0 +1,109 @@
+import { cpus } from "node:os";
+import type { Backend } from "@tastemaker/tensor";
+import { nodeBackend } from "../platform/runtime.ts";
+import { codeVersion } from "../storage/code-version.ts";
+import { onnxruntimeVersion } from "../storage/environment.ts";
+import type { FileHashes, HashedFile } from "./file-hashes.ts";
+import { isPinned, metricFiles, type MetricChoice, openMetrics, type OpenedMetric, readsPrompt } from "./metric-list.ts";
+import { embeddingPath, openPictureEmbedding, type PictureEmbedding } from "./picture-embedding.ts";
+import type { EvaluationSettings } from "./settings.ts";
+import { openVariants, type Variant } from "./variants.ts";
+
+/** What changes the digits without changing the meaning. */
+export interface Machine {
+  /** Operating system and processor architecture. */
+  readonly platform: string;
+  readonly cpu: string;
+  readonly onnxruntime: string;
+  readonly provider: string;
+}
+
+/** A metric with everything its scores depend on besides picture and prompt. */
+export interface PlannedMetric extends OpenedMetric {
+  readonly files: readonly HashedFile[];
+  readonly readsPrompt: boolean;
+  /** Of its scores in the cache; undefined where nothing tells versions apart, so that nothing may be kept. */
+  readonly identity: object | undefined;
+}
+
+/** The embedding with everything it depends on. */
+export interface PlannedEmbedding {
+  readonly embedding: PictureEmbedding;
+  readonly files: readonly HashedFile[];
+  readonly identity: object;
+}
+
+/** An evaluation whose parts are opened, checked and hashed; nothing is compiled yet. */
+export interface EvaluationPlan {
+  readonly settings: EvaluationSettings;
+  readonly prompts: readonly string[];
+  readonly variants: readonly Variant[];
+  readonly metrics: readonly PlannedMetric[];
+  readonly embedding: PlannedEmbedding | undefined;
+  readonly machine: Machine;
+  /** Identity of the code that makes pictures and of the code that scores them. */
+  readonly code: { readonly pictures: string; readonly scores: string };
+  readonly backend: Backend;
+  dispose(): Promise<void>;
+}
+
+const networkCode = ["packages/tensor", "packages/diffusion"] as const;
+
+/** The machine, as far as digits depend on it. */
+export function describeMachine(provider: string): Machine {
+  return { platform: `${process.platform}-${process.arch}`, cpu: cpus()[0]?.model.trim() ?? "unknown", onnxruntime: onnxruntimeVersion() ?? "not installed", provider };
+}
+
+async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<HashedFile[]> {
+  const files: HashedFile[] = [];
+  for (const path of paths) files.push(await hashes.of(path));
+  return files;
+}
+
+/**
+ * Opens models, adapters and metrics.
+ * @throws UsageError for anything that is missing, misshapen or does not fit together
+ */
+export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes): Promise<EvaluationPlan> {
+  const backend = nodeBackend({ threads: requested.threads, provider: requested.provider });
+  const variants = await openVariants(requested.variants, requested.configs, hashes);
+  const base = variants[0]!;
+  const opened = await openMetrics(choice, base.model.name, prompts, backend);
+  const machine = describeMachine(requested.provider);
+  const code = {
+    pictures: await codeVersion([...networkCode, "packages/tastemaker/src/models"]),
+    scores: await codeVersion([...networkCode, "packages/tastemaker/src/rewards", "packages/tastemaker/src/worlds/emoji"]),
+  };
+  const metrics: PlannedMetric[] = [];
+  for (const one of opened) {
+    const { metric } = one;
+    const files = await hashAll(metricFiles(one), hashes);
+    const reads = readsPrompt(metric);
+    const { version = null, source = null } = metric as { version?: string; source?: string };
+    const contents = files.map(({ sha256 }) => sha256);
+    const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, files: contents, machine, code: code.scores } : undefined;
+    metrics.push({ ...one, files, readsPrompt: reads, identity });
+  }
+  const settings = opened.map(({ setting }) => setting);
+  const path = embeddingPath(base.model.name, settings);
+  let embedding: PlannedEmbedding | undefined;
+  if (path !== undefined) {
+    const network = await openPictureEmbedding(path, backend);
+    const files = await hashAll(metricFiles({ metric: { files: network.files } as OpenedMetric["metric"], setting: { name: "embedding", path } }), hashes);
+    embedding = { embedding: network, files, identity: { what: "embedding", preprocessing: network.preprocessing, files: files.map(({ sha256 }) => sha256), machine, code: code.scores } };
+  }
+  return {
+    settings: { ...requested, variants: variants.map(({ kind, path: location }) => ({ kind, path: location })), metrics: settings },
+    prompts,
+    variants,
+    metrics,
+    embedding,
+    machine,
+    code,
+    backend,
+    dispose: async () => {
+      for (const { metric } of metrics) await metric.dispose();
+      await embedding?.embedding.dispose();
+    },
+  };
+}

@@ -1,0 +1,167 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { UsageError } from "@tastemaker/tensor";
+import type { CommandContext } from "../cli/command-context.ts";
+import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
+import { printable } from "../cli/output.ts";
+import { findAdapterFile } from "../models/adapter.ts";
+import { cacheDirectory } from "../storage/cache-directory.ts";
+import { ensureFolder } from "../storage/ensure-folder.ts";
+import { packageVersion } from "../storage/package-version.ts";
+import { checkRecord, compareMeasurements, compareOrigins, type Difference } from "./compare-records.ts";
+import { pictureHash } from "./content-key.ts";
+import { EvaluationCache } from "./evaluation-cache.ts";
+import { measure } from "./measure.ts";
+import { type MetricSetting, parseMetrics } from "./metric-list.ts";
+import { pictureName, picturesFolder, variantFolder } from "./picture-path.ts";
+import { decodePng } from "./picture-store.ts";
+import { type EvaluationPlan, openPlan } from "./plan.ts";
+import { type EvaluationFile, readEvaluation, recordEvaluation, recordNetworks } from "./record.ts";
+import { scoresCsv } from "./scores-csv.ts";
+import { readPromptSource } from "./settings.ts";
+import { absoluteModel, type VariantSetting } from "./variants.ts";
+
+/**
+ * How far a score may be off on another kind of machine or with another version, as a share of the metric's standard deviation over all recorded pictures. Rounding moves
+ * some pixels by one level of 255, which moves scores by a thousandth of their spread or so; one seed more or less moves a mean by far more than this.
+ */
+const toleratedShare = 0.05;
+/** Agreement of summaries that another version wrote. */
+const toleratedSummary = 1e-9;
+
+/** Paths that run code or ask a server. */
+const isActive = (path: string): boolean => /\.[cm]?[jt]s$/i.test(path) || /^https?:/i.test(path);
+
+/** Recorded places, or where the options say that the files lie now. */
+async function placesNow(file: EvaluationFile, { model, lora, compare }: EvaluateOptions): Promise<VariantSetting[]> {
+  const given: Readonly<Record<VariantSetting["kind"], readonly string[] | undefined>> = { base: model === undefined ? undefined : [model], adapter: lora, model: compare };
+  const counts = { base: 0, adapter: 0, model: 0 };
+  const places: VariantSetting[] = [];
+  for (const { kind, path } of file.settings.variants) {
+    const own = given[kind]?.[counts[kind]++];
+    if (own === undefined && given[kind] !== undefined) throw new UsageError("verify-places", `verify: expected as many paths as the evaluation has of kind ${kind}, got ${given[kind].length}`, "give all of them in their order, or none");
+    places.push({ kind, path: own === undefined ? path : kind === "adapter" ? resolve(await findAdapterFile(own)) : absoluteModel(own) });
+  }
+  return places;
+}
+
+/** A file from somebody else may name code; it runs only when the person names it too. @throws UsageError `verify-code` */
+async function metricsNow(file: EvaluationFile, texts: readonly string[] | undefined): Promise<MetricSetting[]> {
+  const named = texts === undefined ? [] : (await parseMetrics(texts)).named;
+  return file.settings.metrics.map((recorded) => {
+    const own = named.find(({ name }) => name === recorded.name);
+    if (own !== undefined) return own;
+    if (recorded.path === undefined || !isActive(recorded.path)) return recorded;
+    throw new UsageError("verify-code", `verify: expected your word for metric ${printable(recorded.name)}, which is code or a server (${printable(recorded.path)}), got none`, `if you trust it: --metrics ${printable(recorded.name)}=${printable(recorded.path)}`);
+  });
+}
+
+/** What is another kind of machine or another version than recorded, in words. */
+function changesSince(file: EvaluationFile, { machine, code }: Pick<EvaluationPlan, "machine" | "code">): string[] {
+  const pairs: readonly (readonly [string, string, string])[] = [
+    ["tastemaker", file.environment.tastemaker, packageVersion()],
+    ["code of the pictures", file.code.pictures, code.pictures],
+    ["code of the scores", file.code.scores, code.scores],
+    ["onnxruntime", file.machine.onnxruntime, machine.onnxruntime],
+    ["platform", file.machine.platform, machine.platform],
+    ["processor", file.machine.cpu, machine.cpu],
+  ];
+  return pairs.filter(([, before, now]) => before !== now).map(([what, before, now]) => `${what} ${printable(before)} → ${now}`);
+}
+
+/** The files beside the record must say and show what it says. */
+async function checkBeside(path: string, file: EvaluationFile): Promise<Difference | undefined> {
+  const folder = dirname(path);
+  const csv = join(folder, "scores.csv");
+  if (existsSync(csv)) {
+    const [found, expected] = [(await readFile(csv, "utf8")).split("\n"), scoresCsv(file).split("\n")];
+    const line = expected.findIndex((text, index) => found[index] !== text);
+    if (line >= 0 || found.length !== expected.length) return { what: `scores.csv, line ${(line < 0 ? expected.length : line) + 1}`, recorded: expected[line] ?? "the end", found: found[line] ?? "another" };
+  }
+  if (!existsSync(join(folder, picturesFolder))) return undefined;
+  for (const [variant, { pictures, label }] of file.variants.entries()) {
+    for (const [place, hash] of pictures.entries()) {
+      const name = `${variantFolder(file, variant)}/${pictureName(file, place)}`;
+      const bytes = await readFile(join(folder, picturesFolder, name)).catch(() => undefined);
+      const picture = bytes === undefined ? undefined : await decodePng(bytes);
+      const found = picture === undefined ? "none" : pictureHash(picture);
+      if (found !== hash) return { what: `picture file ${picturesFolder}/${name} of ${label}`, recorded: `${hash.slice(0, 12)}…`, found: found.slice(0, 12) };
+    }
+  }
+  return undefined;
+}
+
+async function checkPromptSource(file: EvaluationFile): Promise<Difference | undefined> {
+  const now = await readPromptSource(file.settings);
+  if (now === undefined || now.sha256 === file.prompts.sha256) return undefined;
+  const place = file.prompts.texts.findIndex((text, index) => now.prompts[index] !== text);
+  return { what: `prompts of ${file.prompts.source}, number ${place < 0 ? file.prompts.texts.length : place}`, recorded: `"${file.prompts.texts[place] ?? "the end"}"`, found: `"${now.prompts[place] ?? (place < 0 ? now.prompts[file.prompts.texts.length] : undefined) ?? "the end"}"` };
+}
+
+interface Verdict {
+  readonly difference: Difference | undefined;
+  /** Of a number, as a share of its spread. */
+  readonly largest: number;
+}
+
+/** Computes everything again. undefined: Ctrl-C. */
+async function repeat(file: EvaluationFile, plan: EvaluationPlan, cache: EvaluationCache, isExact: boolean, { output, signal }: CommandContext): Promise<Verdict | undefined> {
+  const list = { prompts: file.prompts.texts, source: file.prompts.source, sha256: file.prompts.sha256 };
+  const measurements = await measure(plan, cache, { signal, note: (text) => output.note(text) });
+  if (measurements === undefined) return undefined;
+  const repeated = recordEvaluation(plan, list, measurements, file);
+  const { difference, largest } = compareMeasurements(file, repeated.variants, { ofSpread: isExact ? 0 : toleratedShare });
+  return { difference, largest };
+}
+
+/**
+ * `tastemaker evaluate --verify FILE`: does the evaluation hold? First what the file says by itself and the files beside it, then the weights it was made from, then every
+ * picture and every score, computed again without the cache. Exit code 0 when it holds, 1 when not.
+ * @throws UsageError for a file that is no evaluation, and for weights that are not there
+ */
+export async function runVerify(options: EvaluateOptions, path: string, context: CommandContext): Promise<void> {
+  const { output } = context;
+  if (options.run !== undefined) throw new UsageError("verify-run", "verify: expected an evaluation.json alone, got a run directory as well");
+  const file = await readEvaluation(path);
+  const variants = await placesNow(file, options);
+  const named = await metricsNow(file, options.metrics);
+  await ensureFolder(cacheDirectory());
+  const folder = await mkdtemp(join(cacheDirectory(), "verify-"));
+  try {
+    const cache = await EvaluationCache.open(folder);
+    const settings = { ...file.settings, variants, ...(options.threads === undefined ? {} : { threads: options.threads }), ...(options.configs === undefined ? {} : { configs: resolve(options.configs) }) };
+    const plan = await openPlan(settings, { all: false, named }, file.prompts.texts, cache.hashes);
+    try {
+      const changes = changesSince(file, plan);
+      const isExact = changes.length === 0 && file.machine.provider === "cpu";
+      for (const change of changes) output.note(`changed since: ${change}`);
+      const before = checkRecord(file, changes.length === 0 ? 0 : toleratedSummary) ?? (await checkBeside(path, file)) ?? (await checkPromptSource(file)) ?? compareOrigins(file, { variants: plan.variants, ...recordNetworks(plan) });
+      const verdict = before === undefined ? await repeat(file, plan, cache, isExact, context) : { difference: before, largest: 0 };
+      if (verdict === undefined) {
+        output.print("stopped; nothing is known yet");
+        output.result({ finished: false });
+        process.exitCode = 1;
+        return;
+      }
+      tell(file, verdict, isExact, changes, context);
+    } finally {
+      await plan.dispose();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function tell(file: EvaluationFile, { difference, largest }: Verdict, isExact: boolean, changes: readonly string[], { output }: CommandContext): void {
+  const pictures = file.variants.length * file.prompts.texts.length * file.settings.seeds;
+  if (difference !== undefined) {
+    output.print(`does not hold: ${printable(difference.what)}: recorded ${printable(difference.recorded)}, found ${printable(difference.found)}`);
+    process.exitCode = 1;
+  } else if (isExact) {
+    output.print(`holds: all ${pictures} pictures and ${pictures * file.metrics.length} scores were computed again and are the same to the last digit`);
+  } else {
+    output.print(`holds within tolerance: all ${pictures} pictures and ${pictures * file.metrics.length} scores were computed again; no score is off by more than ${(100 * toleratedShare).toFixed(0)} % of its metric's standard deviation (largest: ${(100 * largest).toPrecision(2)} %)`);
+  }
+  output.result({ holds: difference === undefined, exact: isExact, changes, difference: difference ?? null, largestShareOfSpread: largest, toleratedShareOfSpread: isExact ? 0 : toleratedShare });
+}
