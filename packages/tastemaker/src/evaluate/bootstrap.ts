@@ -14,6 +14,9 @@ export interface Interval {
   readonly high: number;
 }
 
+/** Samples whose random numbers share an address: an address costs as much as a few hundred numbers. */
+const samplesPerDraw = 100;
+
 /**
  * Means of bootstrap samples. Clusters are drawn with replacement and taken whole.
  *
@@ -24,14 +27,16 @@ export function bootstrapMeans(series: readonly (readonly number[])[], { seed, r
   const clusters = series[0]?.length ?? 0;
   const values = series.map((list) => Float64Array.from(list));
   const means = series.map(() => new Float64Array(resamples));
-  const drawn = new Uint32Array(clusters);
-  for (let sample = 0; sample < resamples; sample++) {
-    const draws = uniform({ seed, stream: "evaluation/bootstrap", indices: [sample] }, clusters);
-    for (let i = 0; i < clusters; i++) drawn[i] = Math.floor(draws[i]! * clusters);
+  const drawn = new Uint32Array(samplesPerDraw * clusters);
+  for (let start = 0; start < resamples; start += samplesPerDraw) {
+    const draws = uniform({ seed, stream: "evaluation/bootstrap", indices: [start / samplesPerDraw] }, drawn.length);
+    for (let i = 0; i < drawn.length; i++) drawn[i] = Math.floor(draws[i]! * clusters);
     for (const [index, list] of values.entries()) {
-      let sum = 0;
-      for (let i = 0; i < clusters; i++) sum += list[drawn[i]!]!;
-      means[index]![sample] = sum / clusters;
+      for (let sample = 0; sample < Math.min(samplesPerDraw, resamples - start); sample++) {
+        let sum = 0;
+        for (let i = sample * clusters; i < (sample + 1) * clusters; i++) sum += list[drawn[i]!]!;
+        means[index]![start + sample] = sum / clusters;
+      }
     }
   }
   return means;
@@ -53,12 +58,15 @@ export function intervalOfMean(values: readonly number[], means: Float64Array): 
   if (clusters < 2) return undefined;
   const mean = meanOf(values);
   const sorted = Float64Array.from(means).sort();
+  const largest = Math.max(...values.map((value) => Math.abs(value - mean)));
+  if (largest === 0) return { low: mean, high: mean };
   let [squares, cubes] = [0, 0];
   for (const value of values) {
-    squares += (value - mean) ** 2;
-    cubes += (value - mean) ** 3;
+    // Relative to the largest, so that tiny numbers do not vanish when they are multiplied.
+    const deviation = (value - mean) / largest;
+    squares += deviation ** 2;
+    cubes += deviation ** 3;
   }
-  if (squares === 0) return { low: mean, high: mean };
   let below = 0;
   for (const value of sorted) below += value < mean ? 1 : value === mean ? 0.5 : 0;
   const z0 = normalQuantile(below / sorted.length);

@@ -3,6 +3,7 @@
  * Source: Marsaglia, "Evaluating the normal distribution", Journal of Statistical Software 11(4), 2004: ½ + φ(x)(x + x³/3 + x⁵/(3·5) + …).
  */
 export function normalCdf(x: number): number {
+  if (Number.isNaN(x)) return x;
   if (x < -8) return 0;
   if (x > 8) return 1;
   let term = x;

@@ -24,6 +24,8 @@ export interface PlannedMetric extends OpenedMetric {
   readonly readsPrompt: boolean;
   /** Of its scores in the cache; undefined where nothing tells versions apart, so that nothing may be kept. */
   readonly identity: object | undefined;
+  /** Gives the memory of its network back; further calls do nothing. */
+  release(): Promise<void>;
 }
 
 /** The embedding with everything it depends on. */
@@ -54,6 +56,11 @@ export function describeMachine(provider: string): Machine {
   return { platform: `${process.platform}-${process.arch}`, cpu: cpus()[0]?.model.trim() ?? "unknown", onnxruntime: onnxruntimeVersion() ?? "not installed", provider };
 }
 
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => (done ??= work());
+}
+
 async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<HashedFile[]> {
   const files: HashedFile[] = [];
   for (const path of paths) files.push(await hashes.of(path));
@@ -82,7 +89,7 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
     const { version = null, source = null } = metric as { version?: string; source?: string };
     const contents = files.map(({ sha256 }) => sha256);
     const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, files: contents, machine, code: code.scores } : undefined;
-    metrics.push({ ...one, files, readsPrompt: reads, identity });
+    metrics.push({ ...one, files, readsPrompt: reads, identity, release: once(() => metric.dispose()) });
   }
   const settings = opened.map(({ setting }) => setting);
   const path = embeddingPath(base.model.name, settings);
@@ -102,7 +109,7 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
     code,
     backend,
     dispose: async () => {
-      for (const { metric } of metrics) await metric.dispose();
+      for (const { release } of metrics) await release();
       await embedding?.embedding.dispose();
     },
   };

@@ -96,7 +96,7 @@ export async function scorePictures(plan: EvaluationPlan, cache: EvaluationCache
         await new Promise((resolve) => setImmediate(resolve));
       }
       // Its network's memory is not needed any more; the next may be as large.
-      await metric.dispose();
+      await planned.release();
     }
   } finally {
     progress.finish();
