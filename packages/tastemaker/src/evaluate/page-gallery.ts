@@ -23,8 +23,8 @@ function galleryData(file: EvaluationFile): string {
 
 /** The gallery: an empty frame that the script fills from the data beside it, and pictures as files beside the page. */
 export function gallerySection(file: EvaluationFile): string {
-  return `<section id="gallery"><h2>Pictures</h2><div class="controls"><label>sort by <select id="key"></select></label><label id="of-label">of <select id="of"></select></label><label><select id="order" aria-label="order"><option value="-1">highest first</option><option value="1">lowest first</option></select></label><label class="grow"><input id="filter" type="search" placeholder="filter prompts" aria-label="filter prompts"></label><span id="count" class="soft"></span></div>
-<div class="rows" style="--columns:${file.variants.length}"><div class="row head" id="head"></div><div id="rows"></div><div id="more"></div></div><noscript><p class="notice">Sorting and filtering need JavaScript. The pictures lie in the folder <code>${picturesFolder}</code> beside this page.</p></noscript>
+  return `<section id="gallery" style="--columns:${file.variants.length}"><h2>Pictures</h2><div class="controls"><label>sort by <select id="key"></select></label><label id="of-label">of <select id="of"></select></label><label><select id="order" aria-label="order"><option value="-1">highest first</option><option value="1">lowest first</option></select></label><label class="grow"><input id="filter" type="search" placeholder="filter prompts" aria-label="filter prompts"></label><span id="count" class="soft"></span></div>
+<div id="rows"></div><div id="more"></div><noscript><p class="notice">Sorting and filtering need JavaScript. The pictures lie in the folder <code>${picturesFolder}</code> beside this page.</p></noscript>
 <dialog id="large"><form method="dialog"><button aria-label="close">×</button></form><div id="large-body"></div></dialog></section>
 <script type="application/json" id="data">${galleryData(file)}</script>`;
 }

@@ -62,18 +62,15 @@ export const galleryScript: string = `"use strict";
     const metric = metricOf();
     for (const end = Math.min(shown.length, next + 40); next < end; next++) {
       const place = shown[next];
-      const row = make("div", { className: "row" });
-      const text = make("div", { className: "prompt" }, prompts[Math.floor(place / seeds)]);
-      const notes = [(seeds > 1 ? "seed " + (place % seeds) : "")];
+      const notes = [seeds > 1 ? "seed " + (place % seeds) : ""];
       if (hasOthers && key.value === "change") notes.push("change " + number(valueOf(place)));
-      text.append(make("small", { textContent: notes.filter((note) => note !== "").join(", ") }));
-      row.append(text);
-      variants.forEach((_, variant) => {
-        const button = make("button", { className: "picture", title: "enlarge" }, picture(variant, place), caption(variant, place, metric));
+      const pictures = variants.map(({ label }, variant) => {
+        const button = make("button", { className: "picture", title: "enlarge" }, picture(variant, place), make("span", { className: "label", textContent: label }), caption(variant, place, metric));
         button.addEventListener("click", () => enlarge(shown.indexOf(place)));
-        row.append(button);
+        return button;
       });
-      part.append(row);
+      const text = make("p", { className: "prompt" }, prompts[Math.floor(place / seeds)], make("small", { textContent: notes.filter((note) => note !== "").join(", ") }));
+      part.append(make("article", { className: "row" }, make("div", { className: "strip" }, ...pictures), text));
     }
     rows.append(part);
   };
@@ -135,7 +132,6 @@ export const galleryScript: string = `"use strict";
     if (dialog.open && pressed === "ArrowLeft") enlarge(at - 1);
   });
 
-  find("head").append(make("div", {}, ""), ...variants.map(({ label }) => make("div", { textContent: label })));
   for (const control of [key, of, order]) control.addEventListener("change", update);
   let timer;
   filter.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(update, 120); });

@@ -1,12 +1,12 @@
 import { escapeHtml, formatNumber, formatTo } from "../report/html.ts";
-import type { Estimate } from "./cluster-statistics.ts";
+import type { Estimate, WinRate } from "./cluster-statistics.ts";
 import { type BarTone, intervalBar } from "./interval-bar.ts";
 import type { EvaluationFile, RecordedVariant } from "./record.ts";
 import type { Verdict } from "./summary.ts";
-import { interval, percent, signed, winText } from "./table.ts";
+import { interval, percent, signed } from "./table.ts";
 
 const tones: Readonly<Record<Verdict, BarTone>> = { better: "good", worse: "bad", unclear: "soft" };
-const words: Readonly<Record<Verdict, string>> = { better: "clearly better", worse: "clearly worse", unclear: "not clear" };
+const words: Readonly<Record<Verdict, string>> = { better: "✓ clearly better", worse: "✗ clearly worse", unclear: "not clear" };
 
 function mean(value: number, error: number | null): string {
   return error === null ? formatNumber(value) : `${formatTo(value, error)} <span class="pm">± ${formatTo(error, error)}</span>`;
@@ -17,8 +17,13 @@ function reachOf(estimates: readonly (Estimate | null)[]): number {
   return Math.max(0, ...estimates.flatMap((estimate) => (estimate === null ? [] : [Math.abs(estimate.low ?? 0), Math.abs(estimate.high ?? 0)])));
 }
 
-function differenceCells(estimate: Estimate, bar: string, tone: BarTone): string {
-  return `<td class="${tone === "soft" ? "" : tone}">${signed(estimate)}</td><td>${interval(estimate)}</td><td class="bar-cell">${bar}</td>`;
+/** The difference over its interval, its bar, and what it means. */
+function differenceCells(estimate: Estimate, bar: string, tone: BarTone, word: string): string {
+  return `<td class="${tone === "soft" ? "" : tone}">${signed(estimate)}<br><small>${interval(estimate)}</small></td><td class="bar-cell">${bar}<small class="${tone === "soft" ? "" : tone}">${word}</small></td>`;
+}
+
+function share({ rate, low, high }: WinRate): string {
+  return `${percent(rate)}${low === null || high === null ? "" : `<br><small>${(100 * low).toFixed(0)} … ${(100 * high).toFixed(0)} %</small>`}`;
 }
 
 /** Rows of one quantity: the base, then every other variant. */
@@ -37,7 +42,7 @@ function metricGroups({ metrics, variants }: EvaluationFile): string[] {
       const { mean: value, standardError, difference, wins, verdict } = summary.metrics[name]!;
       const tone = tones[verdict!];
       const tag = run?.trained.includes(name) === true ? '<span class="tag">trained on</span>' : "";
-      return `<td>${mean(value, standardError)}${tag}</td>${differenceCells(difference!, intervalBar(difference!, reach, tone, { isFlipped: !higherIsBetter }), tone)}<td>${winText(wins!)}</td><td class="${tone === "soft" ? "soft" : tone}">${words[verdict!]}</td>`;
+      return `<td>${mean(value, standardError)}${tag === "" ? "" : `<br>${tag}`}</td>${differenceCells(difference!, intervalBar(difference!, reach, tone, { isFlipped: !higherIsBetter }), tone, words[verdict!])}<td>${share(wins!)}</td>`;
     });
   });
 }
@@ -51,8 +56,8 @@ function diversityGroup({ variants }: EvaluationFile): string {
     const { mean: value, standardError, difference, ratio } = summary.diversity!;
     const { low, high } = difference!;
     const tone: BarTone = high !== null && high < 0 ? "bad" : low !== null && low > 0 ? "good" : "soft";
-    const word = tone === "bad" ? "clearly less varied" : tone === "good" ? "clearly more varied" : "not clear";
-    return `<td>${mean(value, standardError)}</td>${differenceCells(difference!, intervalBar(difference!, reach, tone), tone)}<td>${ratio === null ? "" : `${percent(ratio)} of base`}</td><td class="${tone}">${word}</td>`;
+    const word = tone === "bad" ? "✗ clearly less varied" : tone === "good" ? "✓ clearly more varied" : "not clear";
+    return `<td>${mean(value, standardError)}</td>${differenceCells(difference!, intervalBar(difference!, reach, tone), tone, word)}<td>${ratio === null ? "" : `<small>${percent(ratio)} of base</small>`}</td>`;
   });
 }
 
@@ -63,13 +68,13 @@ function nearnessGroups({ variants }: EvaluationFile): string {
     const reach = reachOf(others.map(find));
     return group(head, "0", others, (variant) => {
       const estimate = find(variant)!;
-      return `<td>${mean(estimate.mean, estimate.standardError)}</td><td></td><td>${interval(estimate, false)}</td><td class="bar-cell">${intervalBar(estimate, reach, "soft", { fromZero: true })}</td><td>${remark(variant)}</td><td></td>`;
+      return `<td>${mean(estimate.mean, estimate.standardError)}</td><td><small>${interval(estimate, false)}</small></td><td class="bar-cell">${intervalBar(estimate, reach, "soft", { fromZero: true })}</td><td><small>${remark(variant)}</small></td>`;
     });
   };
   return (
     of("distance to base<br><small>mean 1 − cosine to the base's picture of the same noise, in CLIP space: what a gain costs</small>", ({ summary }) => summary.nearness?.distance ?? null, ({ summary }) => {
-      const share = summary.nearness?.shareOfDiversity ?? null;
-      return share === null ? "" : `${percent(share)} of base's diversity`;
+      const part = summary.nearness?.shareOfDiversity ?? null;
+      return part === null ? "" : `${percent(part)} of<br>base's diversity`;
     }) + of("pixels from base<br><small>mean absolute difference to the base's picture of the same noise, in levels of 255</small>", ({ summary }) => summary.nearness?.pixels ?? null, () => "")
   );
 }
@@ -88,5 +93,5 @@ export function tableSection(file: EvaluationFile): string {
   const count = `${prompts.texts.length} prompts × ${settings.seeds} seed${settings.seeds === 1 ? "" : "s"}`;
   if (variants.length === 1) return `<section><h2>Scores</h2><p class="soft">Mean ± standard error between prompts; ${count}.</p>${baseTable(file)}</section>`;
   return `<section><h2>Comparison</h2><p class="soft">${count}, the same noise for every column. Differences are taken picture by picture; their 95 % intervals (bootstrap between prompts) are drawn as bars: right of the line is better. A metric that was trained on can rise without better pictures: look at the others, and at what it cost below.</p>
-<div class="table"><table class="comparison"><thead><tr><th scope="col">metric</th><th scope="col">base</th><th scope="col" class="name">against it</th><th scope="col">mean</th><th scope="col">difference</th><th scope="col">95 % interval</th><th scope="col">worse · better</th><th scope="col">better in (95 %)</th><th scope="col"></th></tr></thead>${metricGroups(file).join("")}${diversityGroup(file)}${nearnessGroups(file)}</table></div></section>`;
+<div class="table"><table class="comparison"><thead><tr><th scope="col">metric</th><th scope="col">base</th><th scope="col" class="name">against it</th><th scope="col">mean</th><th scope="col">difference<br><small>95 % interval</small></th><th scope="col" class="name">worse · better</th><th scope="col">better in<br><small>95 % interval</small></th></tr></thead>${metricGroups(file).join("")}${diversityGroup(file)}${nearnessGroups(file)}</table></div></section>`;
 }
