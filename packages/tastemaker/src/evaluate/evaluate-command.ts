@@ -16,6 +16,7 @@ import { recordEvaluation } from "./record.ts";
 import { requestEvaluation } from "./settings.ts";
 import { evaluationTable } from "./table.ts";
 import { runVerify } from "./verify-command.ts";
+import { seenWarnings } from "./variants.ts";
 import { evaluationFileName, writeResults } from "./write-results.ts";
 
 /** With fewer prompts, intervals are guesses. */
@@ -45,6 +46,7 @@ export async function runEvaluate(options: EvaluateOptions, context: CommandCont
   try {
     if (run !== undefined) checkRunInputs((await readRunRecord(run.path)).inputs, await hashInputs(plan.variants[0]!.model, [], {}));
     if (prompts.prompts.length < fewPrompts) note(`warning: ${prompts.prompts.length} prompts are few; intervals can be trusted from about ${fewPrompts} on, and are narrow with several dozen`);
+    for (const warning of seenWarnings(plan.variants, prompts.prompts.length)) note(`warning: ${printable(warning)}`);
     const environment = await describeEnvironment(settings.threads);
     const measurements = await measure(plan, cache, { signal, note });
     if (measurements === undefined) {

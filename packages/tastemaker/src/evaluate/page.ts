@@ -5,6 +5,7 @@ import { gallerySection } from "./page-gallery.ts";
 import { evaluationStyle } from "./page-style.ts";
 import { tableSection } from "./page-table.ts";
 import type { EvaluationFile } from "./record.ts";
+import { seenWarnings } from "./variants.ts";
 
 function rowsMarkup(rows: readonly (readonly [string, string])[]): string {
   return `<div class="table"><table><tbody>${rows.map(([name, value]) => `<tr><td>${escapeHtml(name)}</td><td><code>${escapeHtml(value)}</code></td></tr>`).join("")}</tbody></table></div>`;
@@ -54,10 +55,11 @@ export function evaluationPage(file: EvaluationFile): string {
   const [base, ...others] = variants;
   const name = base!.path.split(/[\\/]/).at(-1)!;
   const title = others.length === 0 ? name : `${name} against ${others.map(({ label }) => label).join(", ")}`;
+  const notices = seenWarnings(variants, prompts.texts.length).map((text) => `<p class="notice">${escapeHtml(text)}.</p>`).join("");
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="generator" content="tastemaker ${escapeHtml(environment.tastemaker)}"><title>${escapeHtml(title)} · Tastemaker</title><link rel="icon" href="data:,"><style>${pageStyle}
 ${evaluationStyle}</style></head><body><main>
-<header><h1>${escapeHtml(title)}</h1><p class="soft">Evaluation · ${prompts.texts.length} prompts × ${settings.seeds} seed${settings.seeds === 1 ? "" : "s"} · ${settings.steps} steps, guidance ${settings.guidanceScale} · ${escapeHtml(createdAt.slice(0, 10))}</p></header>
+<header><h1>${escapeHtml(title)}</h1><p class="soft">Evaluation · ${prompts.texts.length} prompts × ${settings.seeds} seed${settings.seeds === 1 ? "" : "s"} · ${settings.steps} steps, guidance ${settings.guidanceScale} · ${escapeHtml(createdAt.slice(0, 10))}</p>${notices}</header>
 ${tableSection(file)}
 ${gallerySection(file)}
 ${originSection(file)}

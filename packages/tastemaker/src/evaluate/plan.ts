@@ -73,7 +73,7 @@ async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<Ha
  */
 export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes): Promise<EvaluationPlan> {
   const backend = nodeBackend({ threads: requested.threads, provider: requested.provider });
-  const variants = await openVariants(requested.variants, requested.configs, hashes);
+  const variants = await openVariants(requested.variants, requested.configs, prompts, hashes);
   const base = variants[0]!;
   const opened = await openMetrics(choice, base.model.name, prompts, backend);
   const machine = describeMachine(requested.provider);

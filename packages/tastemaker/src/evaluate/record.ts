@@ -124,7 +124,7 @@ const recordSchema: z.ZodType<EvaluationFile> = z.strictObject({
         files: z.record(z.string(), file),
         modelHash: hash,
         adapterHash: hash.nullable(),
-        run: z.strictObject({ path: z.string(), step: orNull, trained: z.array(z.string()) }).nullable(),
+        run: z.strictObject({ path: z.string(), step: orNull, trained: z.array(z.string()), promptsSeen: orNull }).nullable(),
         pictures: z.array(hash),
         measured: z.strictObject({ scores: z.record(z.string(), numbers), diversity: numbers.nullable(), distance: numbers.nullable(), pixels: numbers.nullable() }),
         summary: z.strictObject({

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
+import { resolvePrompts } from "../data/prompt-lists.ts";
 import { adapterFileName, openAdapter, type OpenedAdapter } from "../models/adapter.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { type OpenedModel, openModel, requireConsistencyModel } from "../models/open-model.ts";
@@ -28,7 +29,14 @@ export interface Variant extends VariantSetting {
   readonly modelHash: string;
   readonly adapterHash: string | null;
   /** The training run that made the adapter, where it is known. */
-  readonly run: { readonly path: string; readonly step: number | null; readonly trained: readonly string[] } | null;
+  readonly run: {
+    readonly path: string;
+    readonly step: number | null;
+    /** Names of the rewards it was trained on. */
+    readonly trained: readonly string[];
+    /** How many of the evaluation's prompts it was trained on; null where its prompts cannot be read any more. */
+    readonly promptsSeen: number | null;
+  } | null;
 }
 
 async function hashModel(model: OpenedModel, hashes: FileHashes): Promise<{ files: Record<string, HashedFile>; hash: string }> {
@@ -40,6 +48,13 @@ async function hashModel(model: OpenedModel, hashes: FileHashes): Promise<{ file
   }
   const contents = Object.entries(files).map(([role, { sha256 }]) => [role, sha256]);
   return { files, hash: contentKey({ contents, unet: unet.config, vae: vae.config, textEncoder: textEncoder.config, scheduler: schedulerConfig }) };
+}
+
+async function countSeen(config: TrainConfig, prompts: readonly string[]): Promise<number | null> {
+  const list = await resolvePrompts(config.prompts).catch(() => undefined);
+  if (list === undefined) return null;
+  const seen = new Set(list.prompts);
+  return prompts.filter((prompt) => seen.has(prompt)).length;
 }
 
 /** The training run that an adapter file lies in: a checkpoint of it, or what `tastemaker export` left beside `run.json`. */
@@ -77,7 +92,7 @@ export function absoluteModel(name: string): string {
  * @param settings The base first.
  * @throws UsageError `variant-twice`, `compare-shape` (models whose noise differs cannot be compared on equal noise) and whatever the files give reason to
  */
-export async function openVariants(settings: readonly VariantSetting[], configs: string | undefined, hashes: FileHashes): Promise<Variant[]> {
+export async function openVariants(settings: readonly VariantSetting[], configs: string | undefined, prompts: readonly string[], hashes: FileHashes): Promise<Variant[]> {
   const open = async (name: string): Promise<OpenedModel> => requireConsistencyModel(await openModel(name, configs === undefined ? {} : { configs }));
   const base = await open(settings[0]!.path);
   const hashed = await hashModel(base, hashes);
@@ -89,7 +104,7 @@ export async function openVariants(settings: readonly VariantSetting[], configs:
       const file = resolve(adapter.path);
       const run = await findRun(file);
       const sha = await hashes.of(file);
-      variants.push({ kind, path: file, model: base, adapter, files: { ...hashed.files, adapter: sha }, modelHash: hashed.hash, adapterHash: sha.sha256, run: run === undefined ? null : { path: run.path, step: run.step, trained: run.config.rewards.map(({ name }) => name) } });
+      variants.push({ kind, path: file, model: base, adapter, files: { ...hashed.files, adapter: sha }, modelHash: hashed.hash, adapterHash: sha.sha256, run: run === undefined ? null : { path: run.path, step: run.step, trained: run.config.rewards.map(({ name }) => name), promptsSeen: await countSeen(run.config, prompts) } });
       labels.push(labelOf(file, run));
       continue;
     }
@@ -106,4 +121,9 @@ export async function openVariants(settings: readonly VariantSetting[], configs:
     if (same !== index) throw new UsageError("variant-twice", `evaluate: expected every model and adapter once, got the same weights twice (at ${variants[same]!.path} and ${path})`, "leave one out");
   }
   return distinct(labels).map((label, index) => ({ label, ...variants[index]! }));
+}
+
+/** What would make numbers look better than they are, in words: adapters that were trained on prompts of the evaluation. */
+export function seenWarnings(variants: readonly Pick<Variant, "label" | "run">[], count: number): string[] {
+  return variants.flatMap(({ label, run }) => ((run?.promptsSeen ?? 0) > 0 ? [`${run!.promptsSeen} of the ${count} prompts are among those that ${label} was trained on; they are not held out`] : []));
 }
