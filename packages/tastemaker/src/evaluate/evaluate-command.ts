@@ -5,6 +5,7 @@ import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import { formatBytes, printable } from "../cli/output.ts";
+import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { wallClock } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
 import { readRunRecord } from "../storage/run-directory.ts";
@@ -39,10 +40,14 @@ export async function runEvaluate(options: EvaluateOptions, context: CommandCont
   if (options.verify !== undefined) return runVerify(options, options.verify, context);
   const { output, signal } = context;
   const note = (text: string): void => output.note(text);
-  const { settings, metrics, prompts, out, run } = await requestEvaluation(options, (text) => note(`warning: ${text}`));
+  const fetching = { signal, note: (text: string) => note(`warning: ${text}`) };
+  const { settings, metrics, prompts, out, run } = await requestEvaluation(options, fetching.note, fetching);
   await checkFolder(out);
+  // What only a run names must not run code or send pictures anywhere; what the command line names is allowed by that.
+  if (run !== undefined && options.metrics === undefined) await requireAllowedRewards(run.config.rewards, (await readRunRecord(run.path)).inputs, note);
+  else await allowRewards(metrics.named);
   const cache = await EvaluationCache.open();
-  const plan = await openPlan(settings, metrics, prompts.prompts, cache.hashes);
+  const plan = await openPlan(settings, metrics, prompts.prompts, cache.hashes, fetching);
   try {
     if (run !== undefined) checkRunInputs((await readRunRecord(run.path)).inputs, await hashInputs(plan.variants[0]!.model, [], {}));
     if (prompts.prompts.length < fewPrompts) note(`warning: ${prompts.prompts.length} prompts are few; intervals can be trusted from about ${fewPrompts} on, and are narrow with several dozen`);

@@ -46,6 +46,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let caches = 0;
 const newCache = (): void => {
   process.env["TASTEMAKER_CACHE"] = join(folder, `cache-${caches++}`);
+  process.env["HF_HUB_OFFLINE"] = "1";
+  process.env["HF_HUB_CACHE"] = join(folder, "hub");
 };
 beforeEach(newCache);
 
@@ -361,6 +363,11 @@ describe("--verify", () => {
 
   it("ends with 2 for what is no evaluation, and runs no code that a file names", async () => {
     const path = join(folder, "odd.json");
+    const verifyText = async (content: string): Promise<{ code: number; json: unknown }> => {
+      await writeFile(path, content);
+      const { code, stdout } = await runInProcess("--json", "evaluate", "--verify", path);
+      return { code, json: JSON.parse(stdout) as unknown };
+    };
     const attempt = async (content: string, message: RegExp): Promise<void> => {
       await writeFile(path, content);
       await expectError(message, "--verify", path);
@@ -373,7 +380,15 @@ describe("--verify", () => {
     const marker = join(folder, "ran");
     const module = join(folder, "evil.mjs");
     await writeFile(module, `import { writeFileSync } from "node:fs"; writeFileSync(${JSON.stringify(marker)}, "");`);
-    await attempt(JSON.stringify({ ...file, settings: { ...file.settings, metrics: [{ name: "clip-score", path: module }, file.settings.metrics[1]] } }), /which is code or a server/);
+    // The record of a metric of one's own whose module lies there.
+    const own = JSON.parse(JSON.stringify(file).replaceAll('"clip-score"', '"mine"')) as Writable<EvaluationFile>;
+    own.settings.metrics[0] = { name: "mine", path: module };
+    const forged = await verifyText(JSON.stringify(own));
+    expect(forged).toMatchObject({ code: 1, json: { holds: false, difference: { what: `SHA-256 of the module of metric mine (${module})` } } });
+    own.metrics[0]!.files[0]!.sha256 = hashText(await readFile(module, "utf8"));
+    await attempt(JSON.stringify(own), /expected rewards that were named on this machine before/);
+    own.settings.metrics[0] = { name: "mine", path: "http://localhost:9/score" };
+    await attempt(JSON.stringify(own), /expected rewards that were named on this machine before/);
     await expect(readFile(marker)).rejects.toMatchObject({ code: "ENOENT" });
     await expectError(/no such file/, "--verify", join(folder, "nowhere.json"));
   });
@@ -389,7 +404,8 @@ describe("bad input of an evaluation", () => {
     const rows: [RegExp, ...string[]][] = [
       [/expected at least one metric, got none that comes with the model/, ...usual()],
       [/metric: expected one of all, [^\n]*got "clipscore"; did you mean "clip-score"/, ...usual(), "--metrics", "clipscore"],
-      [/metric clip-score: expected the path of its weights, got none/, ...usual(), "--metrics", "clip-score"],
+      [/reward hpsv2: expected the path of its weights, got none/, ...usual(), "--metrics", "hpsv2"],
+      [/expected openai\/clip-vit-large-patch14 in the cache because HF_HUB_OFFLINE is set/, ...usual(), "--metrics", "clip-score"],
       [/metric judge: expected pictures and prompts of the embedded world/, ...usual(), "--metrics", "judge"],
       [/--metrics: expected NAME or NAME=PATH, got ""/, ...usual(), "--metrics", "clip-score,"],
       [/--metrics: expected each name once, got "clip-score" twice/, ...usual(), "--metrics", `clip-score=${world.clip},clip-score=${world.clip}`],

@@ -3,10 +3,13 @@ import { dirname, join } from "node:path";
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import { readConfigFile, resolveTrainConfig } from "../config/load-config.ts";
 import type { RewardSetting } from "../config/train-config.ts";
+import { isRemoteName, type LocateOptions } from "../hub/locate-weights.ts";
 import { worldName } from "../models/emoji-world.ts";
+import { isAddress } from "../rewards/custom-reward.ts";
 import { openOtherRewards, openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Metric, Reward } from "../rewards/reward.ts";
 import { openWorldMetrics, worldMetricNames } from "../rewards/world-metrics.ts";
+import { lastingSetting } from "./lasting-names.ts";
 
 /** A metric to open; the fields are a reward's of a training configuration. */
 export type MetricSetting = Omit<RewardSetting, "weight">;
@@ -54,13 +57,10 @@ export async function parseMetrics(texts: readonly string[]): Promise<MetricChoi
   return { all: items.includes("all"), named };
 }
 
-async function openNamed(setting: MetricSetting, model: string, prompts: readonly string[], backend: Backend): Promise<Metric> {
+async function openNamed(setting: MetricSetting, model: string, prompts: readonly string[], backend: Backend, fetching: LocateOptions): Promise<Metric> {
   if (!worldMetricNames.includes(setting.name) || setting.path !== undefined) {
-    if (setting.path === undefined && model !== worldName && rewardNames.includes(setting.name)) {
-      throw new UsageError("reward-weights-missing", `metric ${setting.name}: expected the path of its weights, got none (the embedded world's weights judge pictures of the embedded world only)`, `say where they are: --metrics ${setting.name}=PATH`);
-    }
     if (setting.path === undefined && !rewardNames.includes(setting.name)) throw unknownNameError("metric", setting.name, ["all", ...rewardNames, ...worldMetricNames]);
-    return openReward(setting, backend);
+    return openReward(setting, backend, model, fetching);
   }
   const found = model === worldName ? (await openWorldMetrics(prompts, backend)).find(({ name }) => name === setting.name) : undefined;
   if (found !== undefined) return found;
@@ -68,20 +68,23 @@ async function openNamed(setting: MetricSetting, model: string, prompts: readonl
 }
 
 /**
- * Opens metrics for pictures of a model. `all` is every reward that comes with the model and every metric that no training uses; for models other than the embedded one nothing
- * comes with them, so there `all` adds nothing to what is named.
+ * Opens metrics for pictures of a model. `all` is every reward that comes with the model and every metric that no training uses; with models other than the embedded one nothing
+ * comes, so there `all` adds nothing to what is named.
  * @throws UsageError `metrics-missing`, `metric-world`, `unknown-name` and whatever a metric's files give reason to
  */
-export async function openMetrics({ all, named }: MetricChoice, model: string, prompts: readonly string[], backend: Backend): Promise<OpenedMetric[]> {
+export async function openMetrics({ all, named }: MetricChoice, model: string, prompts: readonly string[], backend: Backend, fetching: LocateOptions): Promise<OpenedMetric[]> {
   const opened: OpenedMetric[] = [];
-  for (const setting of named) opened.push({ setting, metric: await openNamed(setting, model, prompts, backend) });
+  for (const given of named) {
+    const setting = await lastingSetting(given, model, fetching);
+    opened.push({ setting, metric: await openNamed(setting, model, prompts, backend, fetching) });
+  }
   if (all && model === worldName) {
     const names = named.map(({ name }) => name);
     const others = [...(await openOtherRewards(model, names, backend)), ...(await openWorldMetrics(prompts, backend))];
     for (const metric of others) if (!names.includes(metric.name)) opened.push({ metric, setting: { name: metric.name } });
   }
   if (opened.length > 0) return opened;
-  throw new UsageError("metrics-missing", `evaluate: expected at least one metric, got none that comes with the model ${model}`, `say which and where their files are, for example --metrics clip-score=openai/clip-vit-large-patch14 (known: ${rewardNames.join(", ")})`);
+  throw new UsageError("metrics-missing", `evaluate: expected at least one metric, got none that comes with the model ${model}`, `say which and where their files are, for example --metrics clip-score (known: ${rewardNames.join(", ")})`);
 }
 
 /** Whether a metric looks at the prompt; one that does not say so is taken to. */
@@ -92,17 +95,26 @@ export function readsPrompt(metric: Metric): boolean {
 /** Small files beside weights that change what a network computes. */
 const companionNames = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"] as const;
 
-/** Every file that a metric's scores depend on: its own list, and configurations and vocabularies beside them and where its setting points. */
+/** Names of a setting that carry their commit: all files behind them are known by it. */
+export function remoteNames({ path, vocabulary, clip }: MetricSetting): string[] {
+  return [path, vocabulary, clip].filter((name) => name !== undefined && !isAddress(name) && isRemoteName(name)) as string[];
+}
+
+/**
+ * Every file on this disk that a metric's scores depend on: its own list, and configurations and vocabularies beside them and where its setting points. (Those of a repository
+ * do not lie beside the weights in the hub's cache; there the commit in the name tells them apart.)
+ */
 export function metricFiles({ metric, setting }: OpenedMetric): string[] {
   const files = [...(metric.files ?? [])];
-  const places = [...files, setting.path, setting.vocabulary, setting.clip].filter((place) => place !== undefined && existsSync(place)) as string[];
+  const places = [...files, setting.path, setting.vocabulary, setting.clip].filter((place) => place !== undefined && place !== worldName && existsSync(place)) as string[];
   const folders = places.map((place) => (statSync(place).isDirectory() ? place : dirname(place)));
   const companions = folders.flatMap((folder) => companionNames.map((name) => join(folder, name)).filter((path) => existsSync(path)));
   const vocabulary = setting.vocabulary !== undefined && existsSync(setting.vocabulary) && statSync(setting.vocabulary).isFile() ? [setting.vocabulary] : [];
   return [...new Set([...files, ...vocabulary, ...companions])];
 }
 
-/** Whether equal files and versions mean equal scores. An endpoint that does not tell its version may change at any time. */
-export function isPinned({ name, files, ...rest }: Metric): boolean {
-  return rewardNames.includes(name) || (files?.length ?? 0) > 0 || (rest as { version?: unknown }).version !== undefined;
+/** Whether equal files and versions mean equal scores. An endpoint that tells no version beside its address may change at any time. */
+export function isPinned(metric: Metric): boolean {
+  const { version, source } = metric as Partial<Reward>;
+  return rewardNames.includes(metric.name) || (metric.files?.length ?? 0) > 0 || (version !== undefined && version !== source);
 }

@@ -1,10 +1,11 @@
 import { cpus } from "node:os";
 import type { Backend } from "@tastemaker/tensor";
+import type { LocateOptions } from "../hub/locate-weights.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { codeVersion } from "../storage/code-version.ts";
 import { onnxruntimeVersion } from "../storage/environment.ts";
 import type { FileHashes, HashedFile } from "./file-hashes.ts";
-import { isPinned, metricFiles, type MetricChoice, openMetrics, type OpenedMetric, readsPrompt } from "./metric-list.ts";
+import { isPinned, metricFiles, type MetricChoice, openMetrics, type OpenedMetric, readsPrompt, remoteNames } from "./metric-list.ts";
 import { embeddingPath, openPictureEmbedding, type PictureEmbedding } from "./picture-embedding.ts";
 import type { EvaluationSettings } from "./settings.ts";
 import { openVariants, type Variant } from "./variants.ts";
@@ -68,14 +69,14 @@ async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<Ha
 }
 
 /**
- * Opens models, adapters and metrics.
+ * Opens models, adapters and metrics; what is not on this disk is fetched.
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
-export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes): Promise<EvaluationPlan> {
+export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<EvaluationPlan> {
   const backend = nodeBackend({ threads: requested.threads, provider: requested.provider });
-  const variants = await openVariants(requested.variants, requested.configs, prompts, hashes);
+  const variants = await openVariants(requested.variants, requested.configs, prompts, hashes, fetching);
   const base = variants[0]!;
-  const opened = await openMetrics(choice, base.model.name, prompts, backend);
+  const opened = await openMetrics(choice, base.model.name, prompts, backend, fetching);
   const machine = describeMachine(requested.provider);
   const code = {
     pictures: await codeVersion([...networkCode, "packages/tastemaker/src/models"]),
@@ -88,16 +89,16 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
     const reads = readsPrompt(metric);
     const { version = null, source = null } = metric as { version?: string; source?: string };
     const contents = files.map(({ sha256 }) => sha256);
-    const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, files: contents, machine, code: code.scores } : undefined;
+    const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, names: remoteNames(one.setting), files: contents, machine, code: code.scores } : undefined;
     metrics.push({ ...one, files, readsPrompt: reads, identity, release: once(() => metric.dispose()) });
   }
   const settings = opened.map(({ setting }) => setting);
   const path = embeddingPath(base.model.name, settings);
   let embedding: PlannedEmbedding | undefined;
   if (path !== undefined) {
-    const network = await openPictureEmbedding(path, backend);
+    const network = await openPictureEmbedding(path, backend, fetching);
     const files = await hashAll(metricFiles({ metric: { files: network.files } as OpenedMetric["metric"], setting: { name: "embedding", path } }), hashes);
-    embedding = { embedding: network, files, identity: { what: "embedding", preprocessing: network.preprocessing, files: files.map(({ sha256 }) => sha256), machine, code: code.scores } };
+    embedding = { embedding: network, files, identity: { what: "embedding", names: remoteNames({ name: "embedding", path }), preprocessing: network.preprocessing, files: files.map(({ sha256 }) => sha256), machine, code: code.scores } };
   }
   return {
     settings: { ...requested, variants: variants.map(({ kind, path: location }) => ({ kind, path: location })), metrics: settings },

@@ -4,20 +4,22 @@ import { UsageError } from "@tastemaker/tensor";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
+import type { LocateOptions } from "../hub/locate-weights.ts";
 import { findAdapterFile } from "../models/adapter.ts";
 import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { hashText } from "../storage/file-hash.ts";
 import { wallClock } from "../storage/clock.ts";
 import { readTrainConfig } from "../train/read-train-config.ts";
+import { lastingName } from "./lasting-names.ts";
 import { type MetricChoice, type MetricSetting, parseMetrics } from "./metric-list.ts";
-import { absoluteModel, type VariantSetting } from "./variants.ts";
+import type { VariantSetting } from "./variants.ts";
 
 /** Everything an evaluation's numbers are a function of, besides the contents of the files it names. */
 export interface EvaluationSettings {
   /** Folder with the configurations of a model that is a single file. */
   readonly configs?: string | undefined;
-  /** The base first. */
+  /** The base first; in a record, names that last. */
   readonly variants: readonly VariantSetting[];
   /** As given: `world:held-out`, a path, or `command line`; and how many of them are used at most. */
   readonly promptSource: string;
@@ -110,7 +112,7 @@ function runMetrics(config: TrainConfig): MetricChoice {
  * Turns options into settings: those of the run, where one is named, then the options.
  * @throws UsageError for options that contradict each other, and whatever prompts and run give reason to
  */
-export async function requestEvaluation(options: EvaluateOptions, warn: (text: string) => void): Promise<RequestedEvaluation> {
+export async function requestEvaluation(options: EvaluateOptions, warn: (text: string) => void, fetching: LocateOptions): Promise<RequestedEvaluation> {
   const { run: root, model: named, lora = [], compare = [] } = options;
   if (root !== undefined && named !== undefined) throw new UsageError("model-twice", `evaluate: expected a run directory or --model, got both (${root} and ${named})`, "a run says its model; further adapters go into --lora");
   const config = root === undefined ? undefined : await readTrainConfig(root);
@@ -119,16 +121,16 @@ export async function requestEvaluation(options: EvaluateOptions, warn: (text: s
   const { list: prompts, repeated } = withoutRepetitions(list);
   if (repeated > 0) warn(`${repeated} of ${list.prompts.length} prompts are repetitions and were left out`);
   const adapters = [...(root === undefined ? [] : [root]), ...lora];
-  const variants: VariantSetting[] = [{ kind: "base", path: absoluteModel(model) }];
+  const variants: VariantSetting[] = [{ kind: "base", path: model }];
   for (const path of adapters) variants.push({ kind: "adapter", path: resolve(await findAdapterFile(path)) });
-  for (const path of compare) variants.push({ kind: "model", path: absoluteModel(path) });
+  for (const path of compare) variants.push({ kind: "model", path });
   const timesteps = options.timesteps === undefined ? (config?.timesteps ?? "linspace") : parseTimesteps(options.timesteps);
   const steps = options.steps ?? (Array.isArray(timesteps) ? timesteps.length : (config?.steps ?? 8));
   if (Array.isArray(timesteps) && timesteps.length !== steps) throw new UsageError("timesteps-option", `evaluate: expected ${steps} timesteps (one per step), got ${timesteps.length}`, "give --steps the length of the list");
   const configs = config?.modelConfig ?? options.configs;
   return {
     settings: {
-      ...(configs === undefined ? {} : { configs: resolve(configs) }),
+      ...(configs === undefined ? {} : { configs: await lastingName(configs, fetching) }),
       variants,
       promptSource: prompts.source,
       ...(limit === undefined ? {} : { limit }),

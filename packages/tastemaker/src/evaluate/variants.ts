@@ -3,12 +3,13 @@ import { basename, dirname, extname, join, resolve } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
 import { resolvePrompts } from "../data/prompt-lists.ts";
+import type { LocateOptions } from "../hub/locate-weights.ts";
 import { adapterFileName, openAdapter, type OpenedAdapter } from "../models/adapter.ts";
-import { worldName } from "../models/emoji-world.ts";
 import { type OpenedModel, openModel, requireConsistencyModel } from "../models/open-model.ts";
 import { readRunRecord } from "../storage/run-directory.ts";
 import { contentKey } from "./content-key.ts";
 import type { FileHashes, HashedFile } from "./file-hashes.ts";
+import { lastingName } from "./lasting-names.ts";
 
 /** What is compared: the base model, the base with an adapter, or another model. */
 export interface VariantSetting {
@@ -81,19 +82,14 @@ function distinct(labels: readonly string[]): string[] {
   });
 }
 
-/** Names and folders stay what they are from wherever the command is repeated. */
-export function absoluteModel(name: string): string {
-  return name === worldName ? name : resolve(name);
-}
-
 /**
  * Opens the base model, the adapters and the other models of a comparison.
  *
  * @param settings The base first.
  * @throws UsageError `variant-twice`, `compare-shape` (models whose noise differs cannot be compared on equal noise) and whatever the files give reason to
  */
-export async function openVariants(settings: readonly VariantSetting[], configs: string | undefined, prompts: readonly string[], hashes: FileHashes): Promise<Variant[]> {
-  const open = async (name: string): Promise<OpenedModel> => requireConsistencyModel(await openModel(name, configs === undefined ? {} : { configs }));
+export async function openVariants(settings: readonly VariantSetting[], configs: string | undefined, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<Variant[]> {
+  const open = async (name: string): Promise<OpenedModel> => requireConsistencyModel(await openModel(name, { fetching, ...(configs === undefined ? {} : { configs }) }));
   const base = await open(settings[0]!.path);
   const hashed = await hashModel(base, hashes);
   const variants: Omit<Variant, "label">[] = [];
@@ -113,7 +109,7 @@ export async function openVariants(settings: readonly VariantSetting[], configs:
     if (String(model.latentShape) !== String(base.latentShape) || model.imageSize !== base.imageSize) {
       throw new UsageError("compare-shape", `compare: expected latents [${base.latentShape.join(", ")}] and pictures of ${base.imageSize} pixels as ${base.name} has, got [${model.latentShape.join(", ")}] and ${model.imageSize} (at ${path})`, "models can be compared on equal noise only when their latents have one shape");
     }
-    variants.push({ kind, path: absoluteModel(path), model, adapter: undefined, files, modelHash: hash, adapterHash: null, run: null });
+    variants.push({ kind, path: await lastingName(path, fetching), model, adapter: undefined, files, modelHash: hash, adapterHash: null, run: null });
     labels.push(kind === "base" ? "base" : basename(path, extname(path) === ".safetensors" ? ".safetensors" : ""));
   }
   for (const [index, { modelHash, adapterHash, path }] of variants.entries()) {

@@ -6,8 +6,12 @@ import type { CommandContext } from "../cli/command-context.ts";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import { printable } from "../cli/output.ts";
 import { findAdapterFile } from "../models/adapter.ts";
+import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
+import { customKind } from "../rewards/custom-reward.ts";
+import { rewardNames } from "../rewards/open-reward.ts";
 import { cacheDirectory } from "../storage/cache-directory.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
+import { hashFile } from "../storage/file-hash.ts";
 import { packageVersion } from "../storage/package-version.ts";
 import { checkRecord, compareMeasurements, compareOrigins, type Difference } from "./compare-records.ts";
 import { pictureHash } from "./content-key.ts";
@@ -20,7 +24,7 @@ import { type EvaluationPlan, openPlan } from "./plan.ts";
 import { type EvaluationFile, readEvaluation, recordEvaluation, recordNetworks } from "./record.ts";
 import { scoresCsv } from "./scores-csv.ts";
 import { readPromptSource } from "./settings.ts";
-import { absoluteModel, type VariantSetting } from "./variants.ts";
+import type { VariantSetting } from "./variants.ts";
 
 /**
  * How far a score may be off on another kind of machine or with another version, as a share of the metric's standard deviation over all recorded pictures. Rounding moves
@@ -30,9 +34,6 @@ const toleratedShare = 0.05;
 /** Agreement of summaries that another version wrote. */
 const toleratedSummary = 1e-9;
 
-/** Paths that run code or ask a server. */
-const isActive = (path: string): boolean => /\.[cm]?[jt]s$/i.test(path) || /^https?:/i.test(path);
-
 /** Recorded places, or where the options say that the files lie now. */
 async function placesNow(file: EvaluationFile, { model, lora, compare }: EvaluateOptions): Promise<VariantSetting[]> {
   const given: Readonly<Record<VariantSetting["kind"], readonly string[] | undefined>> = { base: model === undefined ? undefined : [model], adapter: lora, model: compare };
@@ -41,20 +42,38 @@ async function placesNow(file: EvaluationFile, { model, lora, compare }: Evaluat
   for (const { kind, path } of file.settings.variants) {
     const own = given[kind]?.[counts[kind]++];
     if (own === undefined && given[kind] !== undefined) throw new UsageError("verify-places", `verify: expected as many paths as the evaluation has of kind ${kind}, got ${given[kind].length}`, "give all of them in their order, or none");
-    places.push({ kind, path: own === undefined ? path : kind === "adapter" ? resolve(await findAdapterFile(own)) : absoluteModel(own) });
+    places.push({ kind, path: own === undefined ? path : kind === "adapter" ? resolve(await findAdapterFile(own)) : own });
   }
   return places;
 }
 
-/** A file from somebody else may name code; it runs only when the person names it too. @throws UsageError `verify-code` */
-async function metricsNow(file: EvaluationFile, texts: readonly string[] | undefined): Promise<MetricSetting[]> {
-  const named = texts === undefined ? [] : (await parseMetrics(texts)).named;
-  return file.settings.metrics.map((recorded) => {
-    const own = named.find(({ name }) => name === recorded.name);
-    if (own !== undefined) return own;
-    if (recorded.path === undefined || !isActive(recorded.path)) return recorded;
-    throw new UsageError("verify-code", `verify: expected your word for metric ${printable(recorded.name)}, which is code or a server (${printable(recorded.path)}), got none`, `if you trust it: --metrics ${printable(recorded.name)}=${printable(recorded.path)}`);
-  });
+/** The metrics to compute, and which of their code is not what was recorded. */
+interface MetricsNow {
+  readonly named: readonly MetricSetting[];
+  readonly difference: Difference | undefined;
+}
+
+/**
+ * The recorded metrics, at the places that the options name. A file from somebody else may name code or a server: a module must be the recorded one, and both must have been
+ * named by a person on this machine.
+ * @throws UsageError `reward-not-allowed`
+ */
+async function metricsNow(file: EvaluationFile, texts: readonly string[] | undefined, note: (text: string) => void): Promise<MetricsNow> {
+  const given = texts === undefined ? [] : (await parseMetrics(texts)).named;
+  await allowRewards(given);
+  const named: MetricSetting[] = [];
+  for (const recorded of file.settings.metrics) {
+    const own = given.find(({ name }) => name === recorded.name);
+    named.push(own ?? recorded);
+    const { path } = own ?? recorded;
+    if (path === undefined || rewardNames.includes(recorded.name) || customKind(path) !== "module") continue;
+    const { sha256 } = await hashFile(path);
+    const files = file.metrics.find(({ name }) => name === recorded.name)?.files ?? [];
+    if (files.every((one) => one.sha256 !== sha256)) return { named, difference: { what: `SHA-256 of the module of metric ${recorded.name} (${path})`, recorded: `${files[0]?.sha256.slice(0, 12) ?? "none"}…`, found: `${sha256.slice(0, 12)}…` } };
+    await requireAllowedRewards([{ name: recorded.name, path }], { [`reward ${recorded.name}`]: { path, sha256 } }, note);
+  }
+  await requireAllowedRewards(named.filter(({ name, path }) => path !== undefined && !rewardNames.includes(name) && customKind(path) === "endpoint"), {}, note);
+  return { named, difference: undefined };
 }
 
 /** What is another kind of machine or another version than recorded, in words. */
@@ -121,17 +140,18 @@ async function repeat(file: EvaluationFile, plan: EvaluationPlan, cache: Evaluat
  * @throws UsageError for a file that is no evaluation, and for weights that are not there
  */
 export async function runVerify(options: EvaluateOptions, path: string, context: CommandContext): Promise<void> {
-  const { output } = context;
+  const { output, signal } = context;
   if (options.run !== undefined) throw new UsageError("verify-run", "verify: expected an evaluation.json alone, got a run directory as well");
   const file = await readEvaluation(path);
   const variants = await placesNow(file, options);
-  const named = await metricsNow(file, options.metrics);
+  const { named, difference } = await metricsNow(file, options.metrics, (text) => output.note(text));
+  if (difference !== undefined) return tell(file, { difference, largest: 0 }, false, [], context);
   await ensureFolder(cacheDirectory());
   const folder = await mkdtemp(join(cacheDirectory(), "verify-"));
   try {
     const cache = await EvaluationCache.open(folder);
-    const settings = { ...file.settings, variants, ...(options.threads === undefined ? {} : { threads: options.threads }), ...(options.configs === undefined ? {} : { configs: resolve(options.configs) }) };
-    const plan = await openPlan(settings, { all: false, named }, file.prompts.texts, cache.hashes);
+    const settings = { ...file.settings, variants, ...(options.threads === undefined ? {} : { threads: options.threads }), ...(options.configs === undefined ? {} : { configs: options.configs }) };
+    const plan = await openPlan(settings, { all: false, named }, file.prompts.texts, cache.hashes, { signal, note: (text) => output.note(`warning: ${text}`) });
     try {
       const changes = changesSince(file, plan);
       const isExact = changes.length === 0 && file.machine.provider === "cpu";
