@@ -27,10 +27,11 @@ import { readPromptSource } from "./settings.ts";
 import type { VariantSetting } from "./variants.ts";
 
 /**
- * How far a score may be off on another kind of machine or with another version, as a share of the metric's standard deviation over all recorded pictures. Rounding moves
- * some pixels by one level of 255, which moves scores by a thousandth of their spread or so; one seed more or less moves a mean by far more than this.
+ * How far a score may be off on another kind of machine or with another version, as a share of the metric's standard deviation over all recorded pictures. Measured: when
+ * onnxruntime rounds differently (another level of optimisation), 2 in 100 000 colour values of the embedded world's pictures move by one level of 255 and no score by more than
+ * 0.05 % of its standard deviation.
  */
-const toleratedShare = 0.05;
+const toleratedShare = 0.02;
 /** Agreement of summaries that another version wrote. */
 const toleratedSummary = 1e-9;
 
