@@ -68,7 +68,9 @@ export function intervalOfMean(values: readonly number[], means: Float64Array): 
     cubes += deviation ** 3;
   }
   let below = 0;
-  for (const value of sorted) below += value < mean ? 1 : value === mean ? 0.5 : 0;
+  // A sample whose mean is this very mean may be off by rounding.
+  const equal = 1e-12 * largest;
+  for (const value of sorted) below += Math.abs(value - mean) <= equal ? 0.5 : Number(value < mean);
   const z0 = normalQuantile(below / sorted.length);
   const acceleration = cubes / (6 * squares ** 1.5);
   const reach = Math.sqrt(clusters / (clusters - 1)) * studentQuantile(clusters - 1);
