@@ -44,12 +44,12 @@ export async function runEvaluate(options: EvaluateOptions, context: CommandCont
   const { settings, metrics, prompts, out, run } = await requestEvaluation(options, fetching.note, fetching);
   await checkFolder(out);
   // What only a run names must not run code or send pictures anywhere; what the command line names is allowed by that.
-  if (run !== undefined && options.metrics === undefined) await requireAllowedRewards(run.config.rewards, (await readRunRecord(run.path)).inputs, note);
+  if (run !== undefined && options.metrics === undefined) await requireAllowedRewards(metrics.named, (await readRunRecord(run.path)).inputs, note);
   else await allowRewards(metrics.named);
   const cache = await EvaluationCache.open();
   const plan = await openPlan(settings, metrics, prompts.prompts, cache.hashes, fetching);
   try {
-    if (run !== undefined) checkRunInputs((await readRunRecord(run.path)).inputs, await hashInputs(plan.variants[0]!.model, [], {}));
+    if (run !== undefined) checkRunInputs((await readRunRecord(run.path)).inputs, await hashInputs(plan.variants[0]!.model, {}, {}));
     if (prompts.prompts.length < fewPrompts) note(`warning: ${prompts.prompts.length} prompts are few; intervals can be trusted from about ${fewPrompts} on, and are narrow with several dozen`);
     for (const warning of seenWarnings(plan.variants, prompts.prompts.length)) note(`warning: ${printable(warning)}`);
     const environment = await describeEnvironment(settings.threads);

@@ -3,7 +3,7 @@ import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weig
 import { worldName } from "../models/emoji-world.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
 import { rewardNames, rewardPlaces } from "../rewards/open-reward.ts";
-import type { MetricSetting } from "./metric-list.ts";
+import type { MetricSetting } from "../config/train-config.ts";
 
 /**
  * The name of a model or of weights that means the same from any folder and at any time: paths become absolute, repositories get their commit.

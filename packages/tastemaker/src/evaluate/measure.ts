@@ -1,6 +1,7 @@
+import { diversityScores } from "../train/diversity.ts";
 import type { EvaluationCache } from "./evaluation-cache.ts";
 import { type MadePictures, makePictures, type PictureOptions } from "./make-pictures.ts";
-import { cosineDistance, meanPairwiseDistance, pixelDistance } from "./picture-distance.ts";
+import { cosineDistance, pixelDistance } from "./picture-distance.ts";
 import type { EvaluationPlan } from "./plan.ts";
 import { type ScoredPictures, scorePictures, takePicture } from "./score-pictures.ts";
 import type { Measured } from "./summary.ts";
@@ -16,10 +17,10 @@ export interface Measurements {
   readonly counts: WorkCounts;
 }
 
-/** Diversity of each prompt's pictures; null with one seed. */
+/** Diversity of each prompt's pictures; null with one seed: pictures of different prompts differ for another reason. */
 function diversityOf(embeddings: readonly Float32Array[], seeds: number): number[] | null {
   if (seeds < 2) return null;
-  return Array.from({ length: embeddings.length / seeds }, (_, prompt) => meanPairwiseDistance(embeddings.slice(prompt * seeds, (prompt + 1) * seeds))!);
+  return diversityScores(Array.from({ length: embeddings.length / seeds }, (_, prompt) => embeddings.slice(prompt * seeds, (prompt + 1) * seeds))) ?? null;
 }
 
 /** Mean absolute difference of every variant's pictures to the base's, in levels; two pictures are in memory at a time. */

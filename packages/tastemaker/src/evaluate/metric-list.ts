@@ -2,7 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import { readConfigFile, resolveTrainConfig } from "../config/load-config.ts";
-import type { RewardSetting } from "../config/train-config.ts";
+import type { MetricSetting, RewardSetting } from "../config/train-config.ts";
 import { isRemoteName, type LocateOptions } from "../hub/locate-weights.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
@@ -10,9 +10,6 @@ import { openOtherRewards, openReward, rewardNames } from "../rewards/open-rewar
 import type { Metric, Reward } from "../rewards/reward.ts";
 import { openWorldMetrics, worldMetricNames } from "../rewards/world-metrics.ts";
 import { lastingSetting } from "./lasting-names.ts";
-
-/** A metric to open; the fields are a reward's of a training configuration. */
-export type MetricSetting = Omit<RewardSetting, "weight">;
 
 /** What `--metrics` asks for. */
 export interface MetricChoice {
@@ -34,9 +31,14 @@ function parseItem(item: string): MetricSetting {
   return { name, ...(path === undefined ? {} : { path }) };
 }
 
+/** A reward as a metric. */
+export function asMetric({ weight: _weight, normalize: _normalize, ...setting }: RewardSetting): MetricSetting {
+  return setting;
+}
+
 async function readSettings(path: string): Promise<MetricSetting[]> {
   const { rewards } = resolveTrainConfig({ value: await readConfigFile(path), path }, []);
-  return rewards.map(({ weight: _weight, ...setting }) => setting);
+  return rewards.map(asMetric);
 }
 
 /**
@@ -76,7 +78,8 @@ export async function openMetrics({ all, named }: MetricChoice, model: string, p
   const opened: OpenedMetric[] = [];
   for (const given of named) {
     const setting = await lastingSetting(given, model, fetching);
-    opened.push({ setting, metric: await openNamed(setting, model, prompts, backend, fetching) });
+    const metric = await openNamed(setting, model, prompts, backend, fetching);
+    opened.push({ setting, metric: setting.higherIsBetter === undefined ? metric : { ...metric, higherIsBetter: setting.higherIsBetter } });
   }
   if (all && model === worldName) {
     const names = named.map(({ name }) => name);
@@ -104,8 +107,8 @@ export function remoteNames({ path, vocabulary, clip }: MetricSetting): string[]
  * Every file on this disk that a metric's scores depend on: its own list, and configurations and vocabularies beside them and where its setting points. (Those of a repository
  * do not lie beside the weights in the hub's cache; there the commit in the name tells them apart.)
  */
-export function metricFiles({ metric, setting }: OpenedMetric): string[] {
-  const files = [...(metric.files ?? [])];
+export function metricFiles({ files: own = [], setting }: { readonly files?: readonly string[] | undefined; readonly setting: MetricSetting }): string[] {
+  const files = [...own];
   const places = [...files, setting.path, setting.vocabulary, setting.clip].filter((place) => place !== undefined && place !== worldName && existsSync(place)) as string[];
   const folders = places.map((place) => (statSync(place).isDirectory() ? place : dirname(place)));
   const companions = folders.flatMap((folder) => companionNames.map((name) => join(folder, name)).filter((path) => existsSync(path)));

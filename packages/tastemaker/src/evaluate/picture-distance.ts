@@ -1,5 +1,4 @@
 import type { Picture } from "@tastemaker/diffusion";
-import { meanOf } from "../report/paired-statistics.ts";
 
 /** 1 − cosine of two vectors, in float64. */
 export function cosineDistance(a: Float32Array, b: Float32Array): number {
@@ -11,12 +10,6 @@ export function cosineDistance(a: Float32Array, b: Float32Array): number {
   }
   // Equal vectors are at distance 0, not at the rounding error of two square roots.
   return Math.max(0, 1 - dot / Math.sqrt(squaresA * squaresB));
-}
-
-/** Mean distance over all pairs of a prompt's pictures; undefined for fewer than two. */
-export function meanPairwiseDistance(embeddings: readonly Float32Array[]): number | undefined {
-  const distances = embeddings.flatMap((a, index) => embeddings.slice(index + 1).map((b) => cosineDistance(a, b)));
-  return distances.length === 0 ? undefined : meanOf(distances);
 }
 
 /** Mean absolute difference of two pictures of one size, in levels of 255. */

@@ -2,11 +2,12 @@ import { cpus } from "node:os";
 import type { Backend } from "@tastemaker/tensor";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { nodeBackend } from "../platform/runtime.ts";
+import { openPictureEmbedder, type PictureEmbedder } from "../rewards/picture-embedder.ts";
 import { codeVersion } from "../storage/code-version.ts";
 import { onnxruntimeVersion } from "../storage/environment.ts";
 import type { FileHashes, HashedFile } from "./file-hashes.ts";
 import { isPinned, metricFiles, type MetricChoice, openMetrics, type OpenedMetric, readsPrompt, remoteNames } from "./metric-list.ts";
-import { embeddingPath, openPictureEmbedding, type PictureEmbedding } from "./picture-embedding.ts";
+import { findEmbeddingSpace } from "./picture-embedding.ts";
 import type { EvaluationSettings } from "./settings.ts";
 import { openVariants, type Variant } from "./variants.ts";
 
@@ -31,9 +32,12 @@ export interface PlannedMetric extends OpenedMetric {
 
 /** The embedding with everything it depends on. */
 export interface PlannedEmbedding {
-  readonly embedding: PictureEmbedding;
+  readonly embedder: PictureEmbedder;
+  /** Folder or file of the CLIP. */
+  readonly path: string;
   readonly files: readonly HashedFile[];
   readonly identity: object;
+  release(): Promise<void>;
 }
 
 /** An evaluation whose parts are opened, checked and hashed; nothing is compiled yet. */
@@ -85,20 +89,21 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
   const metrics: PlannedMetric[] = [];
   for (const one of opened) {
     const { metric } = one;
-    const files = await hashAll(metricFiles(one), hashes);
+    const files = await hashAll(metricFiles({ files: metric.files, setting: one.setting }), hashes);
     const reads = readsPrompt(metric);
     const { version = null, source = null } = metric as { version?: string; source?: string };
     const contents = files.map(({ sha256 }) => sha256);
-    const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, names: remoteNames(one.setting), files: contents, machine, code: code.scores } : undefined;
+    const identity = isPinned(metric) ? { what: "score", metric: metric.name, version, source, preprocessing: metric.preprocessing ?? null, readsPrompt: reads, names: remoteNames(one.setting), onnx: one.setting.onnx ?? null, files: contents, machine, code: code.scores } : undefined;
     metrics.push({ ...one, files, readsPrompt: reads, identity, release: once(() => metric.dispose()) });
   }
   const settings = opened.map(({ setting }) => setting);
-  const path = embeddingPath(base.model.name, settings);
+  const space = await findEmbeddingSpace(base.model.name, opened);
   let embedding: PlannedEmbedding | undefined;
-  if (path !== undefined) {
-    const network = await openPictureEmbedding(path, backend, fetching);
-    const files = await hashAll(metricFiles({ metric: { files: network.files } as OpenedMetric["metric"], setting: { name: "embedding", path } }), hashes);
-    embedding = { embedding: network, files, identity: { what: "embedding", names: remoteNames({ name: "embedding", path }), preprocessing: network.preprocessing, files: files.map(({ sha256 }) => sha256), machine, code: code.scores } };
+  if (space !== undefined) {
+    const embedder = await openPictureEmbedder(space.clip, backend);
+    const files = await hashAll(metricFiles({ files: embedder.files, setting: space.setting }), hashes);
+    const identity = { what: "embedding", names: remoteNames(space.setting), preprocessing: embedder.preprocessing, files: files.map(({ sha256 }) => sha256), machine, code: code.scores };
+    embedding = { embedder, path: space.clip.path, files, identity, release: once(() => embedder.dispose()) };
   }
   return {
     settings: { ...requested, variants: variants.map(({ kind, path: location }) => ({ kind, path: location })), metrics: settings },
@@ -111,7 +116,7 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
     backend,
     dispose: async () => {
       for (const { release } of metrics) await release();
-      await embedding?.embedding.dispose();
+      await embedding?.release();
     },
   };
 }

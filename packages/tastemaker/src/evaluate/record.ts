@@ -59,7 +59,7 @@ export function recordNetworks({ metrics, embedding }: Pick<EvaluationPlan, "met
       const { source = null, version = null } = metric as Partial<Reward> & { version?: string };
       return { name: metric.name, unit: metric.unit, higherIsBetter: metric.higherIsBetter ?? true, readsPrompt, preprocessing: metric.preprocessing ?? null, source, version, files };
     }),
-    embedding: embedding === undefined ? null : { path: embedding.embedding.path, preprocessing: embedding.embedding.preprocessing, files: embedding.files },
+    embedding: embedding === undefined ? null : { path: embedding.path, preprocessing: embedding.embedder.preprocessing, files: embedding.files },
   };
 }
 

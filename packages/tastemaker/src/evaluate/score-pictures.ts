@@ -120,7 +120,7 @@ function toVector(text: string): Float32Array {
 
 async function embedPictures(plan: EvaluationPlan, cache: EvaluationCache, pictures: MadePictures, signal: AbortSignal): Promise<{ embeddings: Float32Array[][]; computed: number; cached: number } | "stopped" | undefined> {
   if (plan.embedding === undefined) return undefined;
-  const { embedding, identity } = plan.embedding;
+  const { embedder, identity, release } = plan.embedding;
   const store = await cache.values(identity);
   const all = looks(plan, pictures, false);
   const missing = all.filter(({ key }) => typeof store.get(key) !== "string");
@@ -128,7 +128,7 @@ async function embedPictures(plan: EvaluationPlan, cache: EvaluationCache, pictu
   try {
     for (const [index, { key, pictureKey, variant, prompt }] of missing.entries()) {
       if (signal.aborted) return "stopped";
-      const vector = await embedding.of(await takePicture(cache.pictures, pictureKey));
+      const [vector] = (await embedder.embed([await takePicture(cache.pictures, pictureKey)])) as [Float32Array];
       if (!vector.every(Number.isFinite)) throw new UsageError("not-finite", `evaluate: expected a finite embedding, got another of "${prompt}" (at ${plan.variants[variant]!.label}, picture ${await cache.pictures.pathOf(pictureKey)})`);
       await store.add([[key, toText(vector)]]);
       progress.update(index + 1);
@@ -137,7 +137,7 @@ async function embedPictures(plan: EvaluationPlan, cache: EvaluationCache, pictu
   } finally {
     progress.finish();
   }
-  await embedding.dispose();
+  await release();
   const embeddings = pictures.keys.map((): Float32Array[] => []);
   for (const { variant, place, key } of all) embeddings[variant]![place] = toVector(store.get(key) as string);
   return { embeddings, computed: missing.length, cached: all.length - missing.length };

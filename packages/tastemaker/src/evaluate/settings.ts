@@ -2,17 +2,18 @@ import { join, resolve } from "node:path";
 import { existsSync } from "node:fs";
 import { UsageError } from "@tastemaker/tensor";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
-import type { TrainConfig } from "../config/train-config.ts";
+import type { MetricSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { findAdapterFile } from "../models/adapter.ts";
 import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { hashText } from "../storage/file-hash.ts";
+import { metricSettings } from "../rewards/held-out-metrics.ts";
 import { wallClock } from "../storage/clock.ts";
 import { readTrainConfig } from "../train/read-train-config.ts";
 import { lastingName } from "./lasting-names.ts";
-import { type MetricChoice, type MetricSetting, parseMetrics } from "./metric-list.ts";
+import { asMetric, type MetricChoice, parseMetrics } from "./metric-list.ts";
 import type { VariantSetting } from "./variants.ts";
 
 /** Everything an evaluation's numbers are a function of, besides the contents of the files it names. */
@@ -103,9 +104,10 @@ function chooseFolder(model: string): string {
   }
 }
 
-/** The metrics of a run where none are asked for: what it was trained on, and everything that comes with the model. */
+/** The metrics of a run where none are asked for: what it was trained on, what its own evaluation measures, and everything that comes with the model. */
 function runMetrics(config: TrainConfig): MetricChoice {
-  return { all: true, named: config.rewards.map(({ weight: _weight, ...setting }) => setting) };
+  const trained = config.rewards.map(asMetric);
+  return { all: config.evaluation.metrics === undefined, named: [...trained, ...metricSettings(config).filter(({ name }) => !trained.some((reward) => reward.name === name))] };
 }
 
 /**
@@ -122,7 +124,7 @@ export async function requestEvaluation(options: EvaluateOptions, warn: (text: s
   if (repeated > 0) warn(`${repeated} of ${list.prompts.length} prompts are repetitions and were left out`);
   const adapters = [...(root === undefined ? [] : [root]), ...lora];
   const variants: VariantSetting[] = [{ kind: "base", path: model }];
-  for (const path of adapters) variants.push({ kind: "adapter", path: resolve(await findAdapterFile(path)) });
+  for (const path of adapters) variants.push({ kind: "adapter", path: resolve(await findAdapterFile(path, options.checkpoint)) });
   for (const path of compare) variants.push({ kind: "model", path });
   const timesteps = options.timesteps === undefined ? (config?.timesteps ?? "linspace") : parseTimesteps(options.timesteps);
   const steps = options.steps ?? (Array.isArray(timesteps) ? timesteps.length : (config?.steps ?? 8));
@@ -138,7 +140,7 @@ export async function requestEvaluation(options: EvaluateOptions, warn: (text: s
       timesteps,
       guidanceScale: options.guidance ?? config?.guidanceScale ?? defaultGuidanceScale(model),
       seed: options.seed ?? config?.seed ?? 0,
-      seeds: options.seeds ?? 2,
+      seeds: options.seeds ?? Math.max(2, config?.evaluation.seeds ?? 0),
       threads: options.threads ?? config?.threads ?? 0,
       provider: options.provider ?? config?.provider ?? "cpu",
       resamples,

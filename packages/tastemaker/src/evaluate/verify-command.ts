@@ -5,6 +5,7 @@ import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import { printable } from "../cli/output.ts";
+import type { MetricSetting } from "../config/train-config.ts";
 import { findAdapterFile } from "../models/adapter.ts";
 import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { customKind } from "../rewards/custom-reward.ts";
@@ -17,7 +18,7 @@ import { checkRecord, compareMeasurements, compareOrigins, type Difference } fro
 import { pictureHash } from "./content-key.ts";
 import { EvaluationCache } from "./evaluation-cache.ts";
 import { measure } from "./measure.ts";
-import { type MetricSetting, parseMetrics } from "./metric-list.ts";
+import { parseMetrics } from "./metric-list.ts";
 import { pictureName, picturesFolder, variantFolder } from "./picture-path.ts";
 import { decodePng } from "./picture-store.ts";
 import { type EvaluationPlan, openPlan } from "./plan.ts";

@@ -6,6 +6,8 @@ import { type ClipNetwork, clipPreprocessing } from "./clip-network.ts";
 export interface PictureEmbedder {
   /** Absolute paths of the weight files. */
   readonly files: readonly string[];
+  /** How a picture becomes the model's input, in words. */
+  readonly preprocessing: string;
   /** Embeddings of length 1, one per picture. */
   embed(pictures: readonly Picture[]): Promise<Float32Array[]>;
   dispose(): Promise<void>;
@@ -16,7 +18,7 @@ export interface PictureEmbedder {
  * @throws UsageError whatever its files give reason to
  */
 export async function openPictureEmbedder(clip: ClipNetwork, backend: Backend): Promise<PictureEmbedder> {
-  const { size, pixelValues } = await clipPreprocessing(clip, "half-even");
+  const { size, describe, pixelValues } = await clipPreprocessing(clip, "half-even");
   let executable: Promise<Executable> | undefined;
   const compile = (): Promise<Executable> => {
     const embedding = unitRows(clipImageEmbedding(clip.scope(), clip.config, input("pixel_values", [1, 3, size, size])));
@@ -24,6 +26,7 @@ export async function openPictureEmbedder(clip: ClipNetwork, backend: Backend): 
   };
   return {
     files: clip.files,
+    preprocessing: describe,
     embed: async (pictures) => {
       executable ??= compile();
       const rows: Float32Array[] = [];

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
+import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";

@@ -1,8 +1,9 @@
 import { type Command, Option } from "commander";
 import { usualGuidanceScale, worldGuidanceScale } from "../../models/default-guidance.ts";
+import type { CheckpointChoice } from "../../storage/run-directory.ts";
 import type { Engine } from "../command-context.ts";
 import { addExamples, collect } from "../help.ts";
-import { realNumber, wholeNumber } from "../parse-option.ts";
+import { checkpointChoice, realNumber, wholeNumber } from "../parse-option.ts";
 import { runEngine } from "../run-engine.ts";
 
 /** Options of `tastemaker evaluate`; what is not given comes from the run or is the usual. */
@@ -12,6 +13,8 @@ export interface EvaluateOptions {
   readonly model?: string;
   readonly configs?: string;
   readonly lora?: readonly string[];
+  /** Of run directories. */
+  readonly checkpoint: CheckpointChoice;
   readonly compare?: readonly string[];
   readonly prompts?: string;
   readonly prompt?: readonly string[];
@@ -36,10 +39,11 @@ export function register(program: Command, engine: Engine<EvaluateOptions>): voi
   const command = program
     .command("evaluate")
     .description("Compare a model with adapters and other models on equal noise: every metric with its interval, diversity, and a page of pictures.")
-    .argument("[run]", "training run: its model, settings and held-out prompts, against its newest checkpoint")
+    .argument("[run]", "training run: its model, settings and held-out prompts, against one of its checkpoints")
     .option("--model <name>", "base model: emoji, a folder in the diffusers layout, or a single .safetensors file (default: emoji)")
     .option("--configs <folder>", "diffusers folder with the configurations of a single-file model")
     .option("--lora <path>", "adapter to compare: LoRA file or run directory (repeatable)", collect)
+    .option("--checkpoint <which>", "of run directories: last, best (by the run's own evaluations), or the number of a checkpoint", checkpointChoice, "last" as const)
     .option("--compare <model>", "another model to compare, whose latents have the same shape (repeatable)", collect)
     .option("--prompts <file>", "text file with a prompt per line, world:held-out or world:train (default for emoji: 64 of world:held-out)")
     .option("--prompt <text>", "a prompt (repeatable)", collect)
