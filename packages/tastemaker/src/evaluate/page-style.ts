@@ -34,6 +34,6 @@ dialog form{float:right}dialog form button{border:0;background:none;color:var(--
 .large-row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,250px),1fr));gap:20px}.large-row figure{margin:0;min-width:0}
 .large-row figcaption{font-weight:600;margin-bottom:6px;overflow-wrap:anywhere}.large-row img{display:block;width:100%;border-radius:10px}
 .large-row table{margin-top:10px;font-size:.85rem}.large-row td{padding:3px 8px 3px 0;border:0;text-align:right}.large-row td:first-child{color:var(--soft);text-align:left;white-space:normal}
-td code{overflow-wrap:anywhere}
+.columns{grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}.columns table{table-layout:fixed}.columns td{text-align:left}.columns td:first-child{white-space:normal;width:32%}
 @media print{.controls,dialog{display:none}}
 `.trim();

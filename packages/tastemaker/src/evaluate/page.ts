@@ -43,7 +43,7 @@ function originSection(file: EvaluationFile): string {
   for (const { name, preprocessing, source, files } of metrics) {
     hashes.push([name, source ?? "–"]);
     if (preprocessing !== null) hashes.push([`${name} preprocessing`, preprocessing]);
-    for (const { path, sha256 } of files) hashes.push([path, sha256]);
+    for (const { path, sha256 } of files) hashes.push([`${name}: ${path.split(/[\\/]/).at(-1)}`, sha256]);
   }
   if (embedding !== null) hashes.push(["diversity and distance", `${embedding.path}; ${embedding.preprocessing}`]);
   return `<section><h2>How to repeat it</h2><p class="soft"><code>tastemaker evaluate --verify evaluation.json</code> computes everything again from scratch and says whether it holds. Single scores are in <code>scores.csv</code>.</p><div class="columns">${rowsMarkup(setting)}${rowsMarkup(hashes)}</div></section>`;
