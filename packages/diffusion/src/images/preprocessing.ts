@@ -107,6 +107,7 @@ function resizePlane({ width, pixels }: Picture, channel: number, rows: readonly
 /**
  * HPSv2's rule: longer side to `size`, cubic on real numbers, padded with black (before normalising) to a square, the odd pixel at the bottom or right.
  * A picture so narrow that nothing of it would be left is refused with `picture-shape`.
+ * Where the result would be one pixel wide, torch 2.15 repeats its first row downwards; that is not imitated.
  * A picture whose longer side already is `size` is not resized; HPSv2 does not pad it either, so that a picture that is not square does not fit the model there; here it is padded.
  *
  * @param isAntialiased false: as torchvision before 0.17 resized tensors by default.

@@ -1,20 +1,23 @@
 import { open } from "node:fs/promises";
 import type { Picture } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
-import sharp from "sharp";
+import sharp, { type Metadata, type OutputInfo, type Sharp, type SharpOptions } from "sharp";
 
 /** Larger pictures are refused before they are decoded: the size from which Pillow, too, suspects a decompression bomb. */
 const mostPixels = 89_478_485;
 
-const options: sharp.SharpOptions = { ignoreIcc: true, failOn: "error", limitInputPixels: mostPixels };
+/** Of a side, in pixels: what a JPEG can hold. Longer ones are no pictures, and slow to decode. */
+const longestSide = 65_535;
+
+const options: SharpOptions = { ignoreIcc: true, failOn: "error", limitInputPixels: mostPixels };
 
 interface Raw {
   readonly data: Buffer;
-  readonly info: sharp.OutputInfo;
+  readonly info: OutputInfo;
 }
 
 /** Samples in the space that they are stored in, without any colour management. */
-function storedSamples(image: sharp.Sharp, space: string, depth: "uchar" | "ushort"): Promise<Raw> {
+function storedSamples(image: Sharp, space: string, depth: "uchar" | "ushort"): Promise<Raw> {
   return image.pipelineColourspace(space).toColourspace(space).raw({ depth }).toBuffer({ resolveWithObject: true });
 }
 
@@ -55,7 +58,7 @@ async function isPlainGrey(source: string | Uint8Array): Promise<boolean> {
 }
 
 /** What cannot be decoded as Pillow does, in words; undefined when everything is fine. */
-function unsupported({ format, space, depth, hasAlpha }: sharp.Metadata): string | undefined {
+function unsupported({ format, space, depth, hasAlpha }: Metadata): string | undefined {
   if (format === "png" || format === "jpeg" || format === "webp") return undefined;
   if (format === "gif") return hasAlpha ? "a GIF with transparency" : undefined;
   if (format === "tiff") return depth === "uchar" && (space === "srgb" || space === "b-w") && !hasAlpha ? undefined : `a TIFF with ${space} samples (${depth})`;
@@ -72,6 +75,7 @@ export async function readPicture(source: string | Uint8Array, name: string): Pr
   try {
     const image = sharp(source, options);
     const metadata = await image.metadata();
+    if (Math.max(metadata.width, metadata.height) > longestSide) throw new Error(`a side of more than ${longestSide} pixels`);
     const other = unsupported(metadata);
     if (other !== undefined) throw new Error(other);
     if (metadata.space === "cmyk") return rgbOfCmyk(await storedSamples(image, "cmyk", "uchar"));
@@ -81,7 +85,7 @@ export async function readPicture(source: string | Uint8Array, name: string): Pr
     return { height: info.height, width: info.width, pixels: new Uint8Array(data.buffer, data.byteOffset, data.length) };
   } catch (error) {
     const { message } = error as Error;
-    const got = message.includes("exceeds pixel limit") ? `more than ${mostPixels} pixels` : message.split("\n")[0];
+    const got = message.includes("exceeds pixel limit") ? `more than ${mostPixels} pixels` : message.trim().replaceAll(/\s+/g, " ");
     throw new UsageError("picture-unreadable", `picture: expected a readable PNG, JPEG or WebP, got: ${got} (at ${name})`, "check the path, or repair the file");
   }
 }
