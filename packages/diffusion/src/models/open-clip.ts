@@ -86,12 +86,12 @@ function dividing(heads: number, width: number, where: string): number {
 }
 
 /**
- * Attention heads of the published models: 64 numbers per head, but 16 heads in the large vision towers (ViT-H 1280, ViT-g 1408, ViT-bigG 1664).
+ * Attention heads of the published models: 64 numbers per head, but 16 heads in the large vision towers (ViT-H 1280, ViT-g 1408, ViT-bigG 1664, ViT-e 1792).
  * @throws UsageError `open-clip-heads`
  */
-function usualHeads(width: number, where: string): number {
-  const large: Readonly<Record<number, number>> = { 1280: 16, 1408: 16, 1664: 16 };
-  const heads = large[width] ?? width / 64;
+function usualHeads(name: string, width: number, where: string): number {
+  const isLarge = name === "vision_model" && [1280, 1408, 1664, 1792].includes(width);
+  const heads = isLarge ? 16 : width / 64;
   if (Number.isInteger(heads)) return heads;
   throw new UsageError("open-clip-heads", `CLIP: expected a published width (a multiple of 64), got ${width} (at ${where})`, architectureHint);
 }
@@ -121,7 +121,7 @@ export function openClip(file: Checkpoint, choices: OpenClipChoices): OpenClip {
     width,
     inner: shape(`${name}.encoder.layers.0.mlp.fc1.weight`, 2)[0]!,
     layers: new Set(weights.keys().flatMap((key) => new RegExp(`^${name}\\.encoder\\.layers\\.(\\d+)\\.`).exec(key)?.[1] ?? [])).size,
-    heads: heads === undefined ? usualHeads(width, where) : dividing(heads, width, where),
+    heads: heads === undefined ? usualHeads(name, width, where) : dividing(heads, width, where),
     activation: choices.activation,
     eps,
   });
