@@ -92,15 +92,23 @@ export function clipTextTower(clip: ClipNetwork, tokenizer: Tokenizer): TextTowe
   };
 }
 
+/** What a folder says about its pictures, and where; transformers from version 5 on keep it in the processor's file, and read it there first. */
+async function readPreprocessor(folder: Folder): Promise<{ readonly json: Readonly<Record<string, unknown>>; readonly where: string }> {
+  const read = async (name: string): Promise<Readonly<Record<string, unknown>>> => ((await folder.has(name)) ? asJsonObject(await folder.readJson(name), `${folder.path}/${name}`) : {});
+  const nested = (await read("processor_config.json"))["image_processor"] ?? undefined;
+  if (nested === undefined) return { json: await read("preprocessor_config.json"), where: `${folder.path}/preprocessor_config.json` };
+  const where = `image_processor in ${folder.path}/processor_config.json`;
+  return { json: asJsonObject(nested, where), where };
+}
+
 /**
  * The preprocessing of a transformers folder: shorter side, centre crop, the statistics of its `preprocessor_config.json` (CLIP's where there is none).
  * @throws UsageError `preprocessor-config` for another rule
  */
 export async function clipPreprocessing({ folder, config }: ClipNetwork, crop: CropRule): Promise<Preprocessing> {
   const size = config.vision.imageSize;
-  if (!(await folder.has("preprocessor_config.json"))) return shorterSideCrop(size, crop);
-  const where = `${folder.path}/preprocessor_config.json`;
-  const json = asJsonObject(await folder.readJson("preprocessor_config.json"), where);
+  const { json: all, where } = await readPreprocessor(folder);
+  const json = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
   const refuse = (key: string, expected: string): never => {
     throw new UsageError("preprocessor-config", `preprocessor: expected ${expected}, got ${JSON.stringify(json[key])} (${key} at ${where})`, "the files belong to different models, or the model is no CLIP");
   };

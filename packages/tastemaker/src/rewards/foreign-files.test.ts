@@ -58,6 +58,24 @@ describe("what the weights do not tell is read from the config.json beside them"
   });
 });
 
+it("the pixel statistics of a CLIPModel are read from its preprocessor, one of the two alone, and where transformers 5 writes them", async () => {
+  const { clip } = await writeTinyWorld(join(folder, "statistics"), 8);
+  const scoreWith = async (files: Readonly<Record<string, object>>): Promise<number> => {
+    for (const [name, content] of Object.entries(files)) await writeFile(join(clip, name), JSON.stringify(content));
+    const reward = await openReward({ name: "clip-score", path: clip }, backend, undefined);
+    const [score] = await reward.score([picture], ["a cat"]);
+    await reward.dispose();
+    for (const name of Object.keys(files)) rmSync(join(clip, name));
+    return score!;
+  };
+  const image_mean = [0.9, 0.9, 0.9];
+  const usual = await scoreWith({});
+  const moved = await scoreWith({ "preprocessor_config.json": { image_mean, size: { shortest_edge: 8 }, crop_size: { height: 8, width: 8 }, do_pad: null, image_std: null } });
+  expect(Math.abs(moved - usual)).toBeGreaterThan(1e-4);
+  expect(await scoreWith({ "processor_config.json": { image_processor: { image_mean }, processor_class: "CLIPProcessor" } })).toBe(moved);
+  expect(await scoreWith({ "processor_config.json": { processor_class: "CLIPProcessor" }, "preprocessor_config.json": { image_mean } })).toBe(moved);
+});
+
 it("a training checkpoint of open_clip scores as its bare weights, whatever lies beside its state_dict", async () => {
   const weights = tinyOpenClipWeights(3);
   const training = changed(renamed(weights, "state_dict.module."), { "optimizer.state.0.exp_avg": zeros(8), "optimizer.state.0.step": zeros(), epoch: zeros() });
@@ -126,14 +144,7 @@ describe("files that do not fit are refused, before anything of their sizes is m
       await refused("preprocessor_config.json", other, "preprocessor-config");
     }
     await refused("vocab.json", { ...vocabulary, far: 10 ** 9 }, "tokenizer-vocabulary");
-    await writeFile(join(world.clip, "preprocessor_config.json"), JSON.stringify({ image_mean: [0.9, 0.9, 0.9] }));
-    const reward = await openReward({ name: "clip-score", path: world.clip }, backend, undefined);
-    const [moved] = await reward.score([picture], ["a cat"]);
-    await reward.dispose();
-    rmSync(join(world.clip, "preprocessor_config.json"));
-    const usual = await openReward({ name: "clip-score", path: world.clip }, backend, undefined);
-    expect((await usual.score([picture], ["a cat"]))[0]).not.toBe(moved);
-    await usual.dispose();
+    await refused("processor_config.json", { image_processor: { size: 9 } }, "preprocessor-config");
   });
 });
 
