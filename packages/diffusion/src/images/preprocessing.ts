@@ -1,7 +1,7 @@
-import { clamp, constant, div, pad, resize2d, sub, type Tensor } from "@tastemaker/tensor";
+import { clamp, constant, div, pad, resize2d, sub, type Tensor, UsageError } from "@tastemaker/tensor";
 import type { Picture } from "./picture.ts";
 import { resizePillow } from "./pillow-resize.ts";
-import { antialiasedCubicMatrix, centerCropStart, type CropRule, type Matrix, matrixConstant, plainCubicMatrix, resizedShorterSide, shorterSideSize } from "./resize-matrix.ts";
+import { antialiasedCubicMatrix, antialiasedCubicTaps, centerCropStart, type CropRule, matrixConstant, plainCubicMatrix, plainCubicTaps, resizedShorterSide, shorterSideSize, type Taps, tapsRange } from "./resize-matrix.ts";
 
 /** Pixel statistics of a model: x → (x − mean)/std per channel. */
 export interface PixelStatistics {
@@ -42,14 +42,12 @@ function normalizer({ mean, std }: PixelStatistics): (value: number, channel: nu
   return (value, channel) => fround(fround(fround(value) - m[channel]!) / s[channel]!);
 }
 
-/** A window of an interleaved picture as normalised planar values. */
-function normalizedWindow({ width, pixels }: Picture, [top, left]: readonly [number, number], size: number, statistics: PixelStatistics): Float32Array {
+/** Interleaved pixels `[size, size, 3]` as normalised planar values. */
+function normalizedPixels(pixels: Uint8Array, size: number, statistics: PixelStatistics): Float32Array {
   const normalize = normalizer(statistics);
   const values = new Float32Array(3 * size * size);
   for (let c = 0; c < 3; c++) {
-    for (let y = 0; y < size; y++) {
-      for (let x = 0; x < size; x++) values[(c * size + y) * size + x] = normalize(pixels[((top + y) * width + left + x) * 3 + c]! / 255, c);
-    }
+    for (let i = 0; i < size * size; i++) values[c * size * size + i] = normalize(pixels[3 * i + c]! / 255, c);
   }
   return values;
 }
@@ -65,8 +63,8 @@ export function shorterSideCrop(size: number, crop: CropRule, statistics: PixelS
     describe: `shorter side to ${size} (bicubic, antialiased), centre crop (${crop})`,
     pixelValues: ({ height, width, pixels }) => {
       const [tall, wide] = shorterSideSize(height, width, size);
-      const resized = { height: tall, width: wide, pixels: resizePillow(pixels, [height, width], [tall, wide]) };
-      return normalizedWindow(resized, [centerCropStart(tall, size, crop), centerCropStart(wide, size, crop)], size, statistics);
+      const window = { top: centerCropStart(tall, size, crop), left: centerCropStart(wide, size, crop), height: size, width: size };
+      return normalizedPixels(resizePillow(pixels, [height, width], [tall, wide], "pillow-12", window), size, statistics);
     },
     trace: (image, isClamped = false) => normalized(resizedShorterSide(image, size, crop), statistics, isClamped),
   };
@@ -85,55 +83,57 @@ export function longerSideSize(height: number, width: number, size: number): rea
   return [roundHalfEven(height * scale), roundHalfEven(width * scale)];
 }
 
-/** rows · plane · columnsᵀ, skipping the matrices' zeros. */
-function resizePlane(plane: (y: number, x: number) => number, rows: Matrix, columns: Matrix): Float64Array {
-  const wide = Array.from({ length: columns.rows }, (_, x) => taps(columns, x));
-  const half = new Float64Array(rows.columns * columns.rows);
-  for (let y = 0; y < rows.columns; y++) {
-    for (const [x, pairs] of wide.entries()) {
+/** Both axes of one plane of an interleaved picture `[H, W, 3]`, in real numbers of 0 to 1. */
+function resizePlane({ width, pixels }: Picture, channel: number, rows: readonly Taps[], columns: readonly Taps[]): Float64Array {
+  const wide = columns.length;
+  const { start, end } = tapsRange(rows);
+  const half = new Float64Array((end - start) * wide);
+  for (let y = start; y < end; y++) {
+    for (const [x, { first, weights }] of columns.entries()) {
       let sum = 0;
-      for (const [j, weight] of pairs) sum += weight * plane(y, j);
-      half[y * columns.rows + x] = sum;
+      for (let j = 0, at = (y * width + first) * 3 + channel; j < weights.length; j++, at += 3) sum += (weights[j]! * pixels[at]!) / 255;
+      half[(y - start) * wide + x] = sum;
     }
   }
-  const result = new Float64Array(rows.rows * columns.rows);
-  for (let y = 0; y < rows.rows; y++) {
-    for (const [j, weight] of taps(rows, y)) {
-      for (let x = 0; x < columns.rows; x++) result[y * columns.rows + x]! += weight * half[j * columns.rows + x]!;
+  const result = new Float64Array(rows.length * wide);
+  for (const [y, { first, weights }] of rows.entries()) {
+    for (const [j, weight] of weights.entries()) {
+      for (let x = 0; x < wide; x++) result[y * wide + x]! += weight * half[(first - start + j) * wide + x]!;
     }
   }
   return result;
 }
 
-function taps({ columns, data }: Matrix, row: number): (readonly [column: number, weight: number])[] {
-  const found: [number, number][] = [];
-  for (let j = 0; j < columns; j++) if (data[row * columns + j] !== 0) found.push([j, data[row * columns + j]!]);
-  return found;
-}
-
 /**
  * HPSv2's rule: longer side to `size`, cubic on real numbers, padded with black (before normalising) to a square, the odd pixel at the bottom or right.
+ * A picture so narrow that nothing of it would be left is refused with `picture-shape`.
+ * Where the result would be one pixel wide, torch 2.15 repeats its first row downwards; that is not imitated.
  * A picture whose longer side already is `size` is not resized; HPSv2 does not pad it either, so that a picture that is not square does not fit the model there; here it is padded.
  *
  * @param isAntialiased false: as torchvision before 0.17 resized tensors by default.
  */
 export function longerSidePad(size: number, isAntialiased: boolean = true, statistics: PixelStatistics = clipStatistics): Preprocessing {
   const matrix = isAntialiased ? antialiasedCubicMatrix : plainCubicMatrix;
+  const taps = (from: number, to: number): Taps[] => (isAntialiased ? antialiasedCubicTaps(from, to, 0, to, fround) : plainCubicTaps(from, to, fround));
   const place = (height: number, width: number): { tall: number; wide: number; top: number; left: number } => {
     const [tall, wide] = longerSideSize(height, width, size);
+    if (tall < 1 || wide < 1) {
+      throw new UsageError("picture-shape", `picture: expected a shorter side of at least 1 pixel after the longer is brought to ${size}, got ${height}×${width} pixels`, "crop the picture");
+    }
     return { tall, wide, top: Math.floor((size - tall) / 2), left: Math.floor((size - wide) / 2) };
   };
   return {
     size,
     describe: `longer side to ${size} (bicubic${isAntialiased ? ", antialiased" : ", not antialiased"}), padded with black`,
-    pixelValues: ({ height, width, pixels }) => {
+    pixelValues: (picture) => {
+      const { height, width } = picture;
       const { tall, wide, top, left } = place(height, width);
-      const [rows, columns] = [matrix(height, tall), matrix(width, wide)];
+      const [rows, columns] = [taps(height, tall), taps(width, wide)];
       const normalize = normalizer(statistics);
       const values = new Float32Array(3 * size * size);
       for (let c = 0; c < 3; c++) {
         values.fill(normalize(0, c), c * size * size, (c + 1) * size * size);
-        const resized = resizePlane((y, x) => pixels[(y * width + x) * 3 + c]! / 255, rows, columns);
+        const resized = resizePlane(picture, c, rows, columns);
         for (let y = 0; y < tall; y++) {
           for (let x = 0; x < wide; x++) values[(c * size + top + y) * size + left + x] = normalize(resized[y * wide + x]!, c);
         }

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
 import { memoryFile } from "../files/random-access-file.ts";
 import { readSafetensorsHeader, readTensorFloat64 } from "../files/safetensors.ts";
-import { type Matrix, antialiasedCubicMatrix, plainCubicMatrix, shorterSideMatrices, shorterSideSize } from "./resize-matrix.ts";
+import { antialiasedCubicMatrix, type CroppedAxis, type Matrix, plainCubicMatrix, shorterSideAxes, shorterSideSize } from "./resize-matrix.ts";
 
 interface ResizeJson {
   readonly cases: readonly { readonly case: number; readonly in: readonly [number, number]; readonly out: readonly [number, number] }[];
@@ -39,10 +39,11 @@ function apply(rows: Matrix, columns: Matrix, image: Float64Array): Float64Array
   return result;
 }
 
-/** Index in `whole` of the first row of `part`. */
-function firstRow(whole: Matrix, part: Matrix): number {
+/** Index in `whole` of the first output of `part`. */
+function firstRow(whole: Matrix, { start, end, matrix }: CroppedAxis): number {
   for (let i = 0; i < whole.rows; i++) {
-    if (part.data.subarray(0, part.columns).every((x, j) => x === whole.data[i * whole.columns + j])) return i;
+    const row = whole.data.subarray(i * whole.columns, (i + 1) * whole.columns);
+    if (row.every((x, j) => x === (j >= start && j < end ? matrix.data[j - start] : 0))) return i;
   }
   return -1;
 }
@@ -95,7 +96,7 @@ describe("resize matrices", () => {
       expect(shorterSideSize(height, width, target)).toEqual(shortest_edge);
       const [tall, wide] = shortest_edge;
       for (const [rule, [top, left]] of [["floor", crop_floor], ["half-even", crop_half_even]] as const) {
-        const { rows, columns } = shorterSideMatrices(height, width, target, rule);
+        const { rows, columns } = shorterSideAxes(height, width, target, rule);
         expect([firstRow(antialiasedCubicMatrix(height, tall), rows), firstRow(antialiasedCubicMatrix(width, wide), columns)]).toEqual([top, left]);
       }
     }

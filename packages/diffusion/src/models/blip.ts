@@ -12,6 +12,10 @@ export interface BlipChoices {
   /** Attention heads; default: 64 numbers per head, as published. */
   readonly visionHeads?: number;
   readonly textHeads?: number;
+  /** Of the layer norms; default 1e-6. */
+  readonly visionEps?: number;
+  /** Default 1e-12. */
+  readonly textEps?: number;
   /** Side of the input; default 224 for patches of 16 pixels, else what the position table is made for. */
   readonly imageSize?: number;
 }
@@ -29,11 +33,14 @@ export interface Blip {
 /** Training state: momentum copies, queues, the captioning decoder, constant buffers. */
 const ignored = /^(?:\w+_m\.|image_queue$|text_queue$|queue_ptr$|ptr_queue$|idx_queue$|temp$|text_decoder\.)|(?:^|\.)position_ids$/;
 
+/** Patches on a side; the published models have at most 30. Attention grows with the fourth power. */
+const largestGrid = 64;
+
 /**
  * Reads BLIP's architecture off the shapes of its weights.
  *
  * @param weights BLIP's names, without a prefix.
- * @throws UsageError `weight-missing`, `blip-heads`
+ * @throws UsageError `weight-missing`, `blip-heads`, `blip-size`, `position-table`
  */
 export function openBlip(given: Checkpoint, choices: BlipChoices = {}): Blip {
   const weights = given.renamed((key) => (ignored.test(key) ? undefined : key));
@@ -50,16 +57,25 @@ export function openBlip(given: Checkpoint, choices: BlipChoices = {}): Blip {
     throw new UsageError("blip-heads", `BLIP: expected a number of heads that divides the width ${width}, got ${heads} (at ${where})`, 'put a config.json beside the file: {"vision": {"heads": N}, "text": {"heads": N}}');
   };
   const [width, , patchSize] = shape("visual_encoder.patch_embed.proj.weight", 4) as readonly [number, number, number, number];
-  const storedGrid = Math.round(Math.sqrt(shape("visual_encoder.pos_embed", 3)[1]! - 1));
+  const storedRows = shape("visual_encoder.pos_embed", 3)[1]! - 1;
+  const storedGrid = Math.round(Math.sqrt(storedRows));
+  if (storedGrid < 1 || storedGrid ** 2 !== storedRows) {
+    throw new UsageError("position-table", `position table: expected 1 + g² rows, got ${storedRows + 1} (at visual_encoder.pos_embed of ${where})`, "the file is no BLIP");
+  }
+  const imageSize = choices.imageSize ?? (patchSize === 16 ? 224 : storedGrid * patchSize);
+  const grid = Math.floor(imageSize / patchSize);
+  if (!(grid >= 1 && grid <= Math.max(largestGrid, storedGrid))) {
+    throw new UsageError("blip-size", `BLIP: expected pictures of ${patchSize} to ${patchSize * (Math.max(largestGrid, storedGrid) + 1) - 1} pixels (patches of ${patchSize}), got ${imageSize} (at ${where})`, "vision.image_size of the config.json beside the file belongs to another model");
+  }
   const vision: BlipVisionConfig = {
     width,
     inner: shape("visual_encoder.blocks.0.mlp.fc1.weight", 2)[0]!,
     layers: layers("visual_encoder.blocks."),
     heads: headsOf(width, choices.visionHeads),
     patchSize,
-    imageSize: choices.imageSize ?? (patchSize === 16 ? 224 : storedGrid * patchSize),
+    imageSize,
     storedGrid,
-    eps: 1e-6,
+    eps: choices.visionEps ?? 1e-6,
   };
   const [vocabulary, textWidth] = shape("text_encoder.embeddings.word_embeddings.weight", 2) as readonly [number, number];
   const text: BlipTextConfig = {
@@ -69,7 +85,7 @@ export function openBlip(given: Checkpoint, choices: BlipChoices = {}): Blip {
     heads: headsOf(textWidth, choices.textHeads),
     vocabulary,
     positions: shape("text_encoder.embeddings.position_embeddings.weight", 2)[0]!,
-    eps: 1e-12,
+    eps: choices.textEps ?? 1e-12,
   };
   return { vision, text, projection: weights.shapeOf("vision_proj.weight")?.[0], scope: () => scopeOf((key, wanted) => weight(weights.take(key, wanted))) };
 }

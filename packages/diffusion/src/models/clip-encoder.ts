@@ -26,7 +26,7 @@ export function readClipTower(read: ConfigReader, kind: string, defaults: Pick<C
     layers: read.count("num_hidden_layers", 12),
     heads: read.count("num_attention_heads", defaults.heads),
     activation: read.oneOf("hidden_act", ["quick_gelu", "gelu"] as const, "quick_gelu"),
-    eps: read.number("layer_norm_eps", 1e-5),
+    eps: read.nonNegative("layer_norm_eps", 1e-5),
   };
   if (config.width % config.heads !== 0) {
     throw new UsageError("model-config", `${kind} config: expected hidden_size divisible by num_attention_heads ${config.heads}, got ${config.width} (at hidden_size)`);

@@ -26,7 +26,7 @@ export function parseClipTextConfig(json: ConfigJson): ClipTextConfig {
     ...readClipTower(read, "CLIPTextModel", { width: 512, inner: 2048, heads: 8 }),
     vocabulary: read.count("vocab_size", 49408),
     positions: read.count("max_position_embeddings", 77),
-    eosTokenId: read.number("eos_token_id", 49407),
+    eosTokenId: read.index("eos_token_id", 49407),
   };
 }
 

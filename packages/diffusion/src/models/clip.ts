@@ -18,15 +18,16 @@ export interface ClipConfig {
 }
 
 /**
- * Reads a `CLIPModel`'s `config.json`. The `*_config_dict` entries of old files win over `*_config`, as in transformers.
+ * Reads a `CLIPModel`'s `config.json`. Where an old file has a `*_config_dict`, it counts alone, as in transformers: what it does not say is the default, whatever `*_config` says.
  *
  * @throws UsageError `model-config` or `unknown-name`, naming the key.
  */
 export function parseClipConfig(json: ConfigJson): ClipConfig {
   const read = new ConfigReader("CLIPModel", json);
+  const hasOld = (key: string): boolean => Object.hasOwn(json, key) && json[key] !== null;
   return {
-    text: parseClipTextConfig({ ...read.nested("text_config"), ...read.nested("text_config_dict") }),
-    vision: parseClipVisionConfig({ ...read.nested("vision_config"), ...read.nested("vision_config_dict") }),
+    text: parseClipTextConfig(read.nested(hasOld("text_config_dict") ? "text_config_dict" : "text_config")),
+    vision: parseClipVisionConfig(read.nested(hasOld("vision_config_dict") ? "vision_config_dict" : "vision_config")),
     projection: read.count("projection_dim", 512),
     logitScaleInit: read.number("logit_scale_init_value", 2.6592),
   };

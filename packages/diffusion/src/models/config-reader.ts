@@ -35,6 +35,20 @@ export class ConfigReader {
     return value;
   }
 
+  /** A finite number of at least 0. */
+  nonNegative(key: string, fallback?: number): number {
+    const value = this.number(key, fallback);
+    if (value < 0) throw this.#fail(key, "a number of at least 0", value);
+    return value;
+  }
+
+  /** An integer of at least 0. */
+  index(key: string, fallback?: number): number {
+    const value = this.#value(key) ?? fallback;
+    if (!Number.isSafeInteger(value) || (value as number) < 0) throw this.#fail(key, "an integer of at least 0", value);
+    return value as number;
+  }
+
   /** An integer of at least 1. */
   count(key: string, fallback?: number): number {
     const value = this.#value(key) ?? fallback;

@@ -12,8 +12,12 @@ export interface OpenClipChoices {
   /** Attention heads; default: the published architecture of this width. */
   readonly visionHeads?: number;
   readonly textHeads?: number;
+  /** Of the layer norms; default 1e-5. */
+  readonly visionEps?: number;
   /** Default 1e-5. */
-  readonly eps?: number;
+  readonly textEps?: number;
+  /** Side of the input; default: whole patches. It may be up to a patch larger than that, and its last pixels then count for nothing. */
+  readonly imageSize?: number;
 }
 
 /** A CLIP read from a file with OpenAI's names (also open_clip's and HPSv2's). */
@@ -73,27 +77,37 @@ export function isOpenClip(weights: Checkpoint): boolean {
   return weights.keys().some((key) => /^(?:state_dict\.)?(?:module\.)?visual\.conv1\.weight$/.test(key));
 }
 
+const architectureHint = 'put a config.json beside the file: {"activation": "gelu", "vision": {"heads": N}, "text": {"heads": N}}';
+
+/** @throws UsageError `open-clip-heads` */
+function dividing(heads: number, width: number, where: string): number {
+  if (width % heads === 0) return heads;
+  throw new UsageError("open-clip-heads", `CLIP: expected a number of heads that divides the width ${width}, got ${heads} (at ${where})`, architectureHint);
+}
+
 /**
- * Attention heads of the published models: 64 numbers per head, but 16 heads in the large vision towers (ViT-H 1280, ViT-g 1408, ViT-bigG 1664).
+ * Attention heads of the published models: 64 numbers per head, but 16 heads in the large vision towers (ViT-H 1280, ViT-g 1408, ViT-bigG 1664, ViT-e 1792).
  * @throws UsageError `open-clip-heads`
  */
-function usualHeads(width: number, where: string): number {
-  const large: Readonly<Record<number, number>> = { 1280: 16, 1408: 16, 1664: 16 };
-  const heads = large[width] ?? width / 64;
+function usualHeads(name: string, width: number, where: string): number {
+  const isLarge = name === "vision_model" && [1280, 1408, 1664, 1792].includes(width);
+  const heads = isLarge ? 16 : width / 64;
   if (Number.isInteger(heads)) return heads;
-  throw new UsageError("open-clip-heads", `CLIP: expected a published width (a multiple of 64), got ${width} (at ${where})`, 'put a config.json beside the file: {"activation": "gelu", "vision": {"heads": N}, "text": {"heads": N}}');
+  throw new UsageError("open-clip-heads", `CLIP: expected a published width (a multiple of 64), got ${width} (at ${where})`, architectureHint);
 }
 
 /**
  * Reads the architecture off a file's shapes and gives the tensors transformers' names, in place: the fused query-key-value matrices are cut by rows, the projections are
  * transposed where they are used.
  *
- * @throws UsageError `open-clip-key`, `open-clip-heads`, `weight-missing`, `weight-shape`
+ * @throws UsageError `open-clip-key`, `open-clip-heads`, `open-clip-size`, `weight-missing`, `weight-shape`
  */
 export function openClip(file: Checkpoint, choices: OpenClipChoices): OpenClip {
   const { where } = file;
+  // What a training checkpoint holds beside its state_dict (the optimiser's averages, say) is no weight.
+  const isNested = file.keys().some((key) => key.startsWith("state_dict."));
   const weights = file
-    .renamed((key) => transformersKey(key.replace(/^state_dict\./, "").replace(/^module\./, ""), where))
+    .renamed((key) => (isNested && !key.startsWith("state_dict.") ? undefined : transformersKey(key.replace(/^state_dict\./, "").replace(/^module\./, ""), where)))
     .cut((key) => {
       const fused = /^(.+\.self_attn)\.in_proj\.(weight|bias)$/.exec(key);
       return fused === null ? undefined : ["q_proj", "k_proj", "v_proj"].map((part) => `${fused[1]}.${part}.${fused[2]}`);
@@ -103,22 +117,26 @@ export function openClip(file: Checkpoint, choices: OpenClipChoices): OpenClip {
     if (found?.length === length) return found;
     throw new UsageError("weight-missing", `weight ${key}: expected a tensor with ${length} axes, got ${found === undefined ? "none" : `[${found.join(", ")}]`} (at ${where})`, "the file is no CLIP with a vision transformer");
   };
-  const tower = (name: string, width: number, heads: number | undefined): ClipTowerConfig => ({
+  const tower = (name: string, width: number, heads: number | undefined, eps: number = 1e-5): ClipTowerConfig => ({
     width,
     inner: shape(`${name}.encoder.layers.0.mlp.fc1.weight`, 2)[0]!,
     layers: new Set(weights.keys().flatMap((key) => new RegExp(`^${name}\\.encoder\\.layers\\.(\\d+)\\.`).exec(key)?.[1] ?? [])).size,
-    heads: heads ?? usualHeads(width, where),
+    heads: heads === undefined ? usualHeads(name, width, where) : dividing(heads, width, where),
     activation: choices.activation,
-    eps: choices.eps ?? 1e-5,
+    eps,
   });
   const [visionWidth, , patchSize] = shape("vision_model.embeddings.patch_embedding.weight", 4) as readonly [number, number, number, number];
   const [places] = shape("vision_model.embeddings.position_embedding.weight", 2) as readonly [number, number];
   const grid = Math.round(Math.sqrt(places - 1));
+  const imageSize = choices.imageSize ?? grid * patchSize;
+  if (Math.floor(imageSize / patchSize) !== grid) {
+    throw new UsageError("open-clip-size", `CLIP: expected pictures of ${grid * patchSize} pixels, ${grid} patches of ${patchSize} on a side, got ${imageSize} (at ${where})`, "vision.image_size of the config.json beside the file belongs to another model");
+  }
   const [vocabulary, textWidth] = shape("text_model.embeddings.token_embedding.weight", 2) as readonly [number, number];
   const config: ClipConfig = {
-    vision: { ...tower("vision_model", visionWidth, choices.visionHeads), imageSize: grid * patchSize, patchSize },
+    vision: { ...tower("vision_model", visionWidth, choices.visionHeads, choices.visionEps), imageSize, patchSize },
     text: {
-      ...tower("text_model", textWidth, choices.textHeads),
+      ...tower("text_model", textWidth, choices.textHeads, choices.textEps),
       vocabulary,
       positions: shape("text_model.embeddings.position_embedding.weight", 2)[0]!,
       // Pool at the largest id, as OpenAI's code does.

@@ -4,6 +4,7 @@ import { UsageError } from "@tastemaker/tensor";
 import { describe, expect, it } from "vitest";
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
 import { memoryFolder, type Folder } from "../files/random-access-file.ts";
+import { byteSymbols, endOfWord, endToken, startToken } from "./byte-pairs.ts";
 import { ClipTokenizer, clipTokenizerJson, openClipTokenizer } from "./clip-tokenizer.ts";
 
 interface Row {
@@ -81,6 +82,14 @@ describe.skipIf(root === undefined)("ClipTokenizer gives the reference ids", () 
   });
 });
 
+it("ClipTokenizer parts words at Unicode's white space, which U+0085 is and U+FEFF is not", () => {
+  const tokens = [...byteSymbols, ...byteSymbols.map((symbol) => symbol + endOfWord), startToken, endToken];
+  const tokenizer = new ClipTokenizer(clipTokenizerJson(Object.fromEntries(tokens.map((token, id) => [token, id])), ""));
+  const word = (text: string): number[] => [...new TextEncoder().encode(text)].map((byte, i, bytes) => (i === bytes.length - 1 ? 256 + byte : byte));
+  expect(tokenizer.tokenIds(";\ufeff!")).toEqual([tokenizer.startId, ...word(";\ufeff!"), tokenizer.endId]);
+  expect(tokenizer.tokenIds("\ufeffcat\u0085;")).toEqual([tokenizer.startId, ...word("\ufeff"), ...word("cat"), ...word(";"), tokenizer.endId]);
+});
+
 describe("ClipTokenizer refuses", () => {
   it("a vocabulary without CLIP's special tokens", () => {
     expect(() => clipTokenizerJson({ a: 0 }, "")).toThrow(/expected the token "<\|startoftext\|>"/);
@@ -89,6 +98,10 @@ describe("ClipTokenizer refuses", () => {
     const vocabulary = { "<|startoftext|>": 0, "<|endoftext|>": 1 };
     expect(() => clipTokenizerJson(vocabulary, "#version: 0.2\na b c\n")).toThrow(/expected two parts, got "a b c"/);
     expect(() => clipTokenizerJson({ ...vocabulary, x: "1" }, "")).toThrow(UsageError);
+    expect(() => clipTokenizerJson({ ...vocabulary, x: 10 ** 9 }, "")).toThrow(/expected a whole number below 16777216 for "x", got 1000000000/);
+    const complete = clipTokenizerJson(vocabulary, "");
+    const added = { id: 10 ** 9, content: "far", single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+    expect(() => new ClipTokenizer({ ...complete, added_tokens: [...(complete["added_tokens"] as readonly object[]), added] })).toThrow(/for "far", got 1000000000/);
   });
   it("another kind of tokenizer", () => {
     expect(() => new ClipTokenizer({ model: { type: "WordPiece" } })).toThrow(/expected CLIP's byte-pair encoding/);

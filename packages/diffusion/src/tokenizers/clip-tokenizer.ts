@@ -74,6 +74,7 @@ export class ClipTokenizer implements Tokenizer {
       throw new UsageError("tokenizer-kind", `tokenizer: expected CLIP's byte-pair encoding with "</w>", got ${String(model["type"])} with ${JSON.stringify(model["end_of_word_suffix"])} (at ${where})`);
     }
     checkIds(asJsonObject(model["vocab"], `vocab in ${where}`), where);
+    checkIds(addedTokens(tokenizerJson), where);
     try {
       this.#tokenizer = new LibraryTokenizer(tokenizerJson, config);
     } catch (error) {
@@ -111,6 +112,12 @@ function checkIds(vocabulary: JsonObject, where: string): void {
   for (const [token, id] of Object.entries(vocabulary)) {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 24) throw new UsageError("tokenizer-vocabulary", `vocabulary: expected a whole number below ${2 ** 24} for "${token}", got ${JSON.stringify(id)} (at ${where})`);
   }
+}
+
+/** Ids of the tokens that a `tokenizer.json` adds to its vocabulary, by token. */
+function addedTokens({ added_tokens: added }: JsonObject): JsonObject {
+  if (!Array.isArray(added)) return {};
+  return Object.fromEntries(added.map((token: unknown): [string, unknown] => (typeof token === "object" && token !== null ? [String((token as JsonObject)["content"]), (token as JsonObject)["id"]] : ["", token])));
 }
 
 /**

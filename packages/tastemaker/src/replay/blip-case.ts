@@ -1,13 +1,12 @@
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { blipImageEmbedding, blipImageTokens, blipJointClass, blipText, blipTextClass, blipTextEmbedding, cosine, linear, observed, resampledPositions, type Scope, shorterSideCrop, unitRows } from "@tastemaker/diffusion";
+import { blipImageEmbedding, blipImageTokens, blipJointClass, blipText, blipTextClass, blipTextEmbedding, checkTokenIds, cosine, linear, observed, resampledPositions, type Scope, shorterSideCrop, unitRows } from "@tastemaker/diffusion";
 import { type Backend, div, gradients, input, matmul, reshape, sliceAxis, softmax, sub, sum, type Tensor } from "@tastemaker/tensor";
 import { z } from "zod";
 
 import { blipTextLength, imageRewardStatistics, openBlipFiles } from "../rewards/blip-reward.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
 import { type CaseFile, type CaseTensor, caseError, fieldsOf, inputOf, type ReplayedTensor, tokenIdsOf } from "./case-file.ts";
-import { asInput, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
+import { asInput, checkpointNames, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
 import { runOnce } from "./run-once.ts";
 
 const blipFields = z.object({ ...rewardCaseFields, enc_token_id: z.int().min(0).optional(), dec_token_id: z.int().min(0).optional(), max_length: z.int().min(2).default(blipTextLength) });
@@ -16,8 +15,8 @@ const blipFields = z.object({ ...rewardCaseFields, enc_token_id: z.int().min(0).
 const grids: readonly number[] = Array.from({ length: 16 }, (_, i) => i + 1);
 
 async function checkpointOf(directory: string): Promise<string> {
-  const found = (await readdir(directory)).filter((name) => /\.(?:pt|pth|bin)$/.test(name)).sort()[0];
-  if (found === undefined) throw caseError({ directory }, "a .pt or .pth file", "none");
+  const [found] = await checkpointNames(directory);
+  if (found === undefined) throw caseError({ directory }, "a .pt, .pth or .safetensors file", "none");
   return join(directory, found);
 }
 
@@ -40,10 +39,13 @@ export async function replayBlip(kase: CaseFile, backend: Backend): Promise<Map<
   checkPairs(kase, pairs, prompts.length, pictures.length);
   const { blip, head, folder } = await openBlipFiles(await checkpointOf(kase.directory));
   const tokenizer = await openRewardTokenizer("bert", folder);
+  const { positions, vocabulary } = blip.text;
+  if (length > positions) throw caseError(kase, `a max_length of at most ${positions}, the text tower's positions`, String(length));
   const encoded = tokenizer.encode(prompts, length);
   const own = { ids: whole(encoded.shape, encoded.ids), mask: whole(encoded.shape, encoded.mask) };
   const hasIds = kase.inputs.has("input_ids");
-  const ids = hasIds ? tokenIdsOf(kase, "input_ids", [prompts.length, "L"], blip.text.vocabulary) : own.ids;
+  const ids = hasIds ? tokenIdsOf(kase, "input_ids", [prompts.length, "L"], vocabulary) : own.ids;
+  checkTokenIds([...ids.data, ...(encId === undefined ? [] : [encId])], vocabulary, `${hasIds ? "input_ids" : "tokenizer"} and enc_token_id of ${kase.directory}`);
   const mask = hasIds ? inputOf(kase, "attention_mask", ids.shape) : own.mask;
   const preprocessing = shorterSideCrop(blip.vision.imageSize, "half-even");
   const pixels = pixelsOf(kase, pictures, preprocessing);

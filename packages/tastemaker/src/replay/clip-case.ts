@@ -1,6 +1,6 @@
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, longerSidePad, observed, openAffineHead, type Scope, type Tokenizer, unitRows } from "@tastemaker/diffusion";
+import { checkTokenIds, clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, longerSidePad, observed, openAffineHead, type Scope, type Tokenizer, unitRows } from "@tastemaker/diffusion";
 import { type Backend, gradients, input, matmul, reshape, sum, type Tensor } from "@tastemaker/tensor";
 import { z } from "zod";
 
@@ -9,7 +9,7 @@ import { type ClipRewardName, clipKindPreprocessing, clipKinds, idsWithoutEnd } 
 import { openRewardFile } from "../rewards/reward-files.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
 import { type CaseFile, type CaseTensor, caseError, fieldsOf, type ReplayedTensor, readCaseTensors, tokenIdsOf } from "./case-file.ts";
-import { asInput, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
+import { asInput, checkpointNames, checkPairs, floatPaths, libraryPixels, pixelsOf, type PairScore, picturesOf, pixelGradients, real, rewardCaseFields, rowsOf, whole } from "./reward-case.ts";
 import { runOnce } from "./run-once.ts";
 
 const clipFields = z.object(rewardCaseFields);
@@ -56,10 +56,10 @@ async function firstHiddenStates(clip: ClipNetwork, pixels: CaseTensor, ids: Cas
 async function findCheckpoint(directory: string): Promise<string> {
   const folder = join(directory, "model");
   if ((await stat(folder).catch(() => undefined))?.isDirectory() === true) return folder;
-  const names = (await readdir(directory)).filter((name) => /\.(?:pt|pth|bin)$/.test(name)).sort();
+  const names = await checkpointNames(directory);
   const plain = names.filter((name) => !name.includes("torchscript"));
   const found = plain[0] ?? names[0];
-  if (found === undefined) throw caseError({ directory }, "model/ or a .pt file", "neither");
+  if (found === undefined) throw caseError({ directory }, "model/ or a .pt or .safetensors file", "neither");
   return join(directory, found);
 }
 
@@ -93,6 +93,7 @@ export async function replayClipReward(kase: CaseFile, backend: Backend): Promis
   const own = idsOf(tokenizer, prompts, positions);
   // The recorded ids go on where there are some, so that a tokenizer and a network can be wrong one at a time.
   const ids = kase.inputs.has("input_ids") ? tokenIdsOf(kase, "input_ids", [prompts.length, "L"], vocabulary) : own;
+  checkTokenIds(ids.data, vocabulary, `tokenizer of ${clip.path}`);
   const preprocessing = await clipKindPreprocessing(name, clip);
   const pixels = pixelsOf(kase, pictures, preprocessing);
   const features = await featuresOf(clip, pixels, ids, backend);

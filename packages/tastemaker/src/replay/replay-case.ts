@@ -29,6 +29,17 @@ export async function replayCase(caseDirectory: string, backend: Backend, option
   return replayOpenedCase(await readCase(caseDirectory), backend, options);
 }
 
+/** @throws UsageError `not-finite` when a reward came out as something else than numbers */
+async function finiteOnly({ directory }: CaseFile, running: Promise<Map<string, ReplayedTensor>>): Promise<Map<string, ReplayedTensor>> {
+  const results = await running;
+  for (const [name, { data }] of results) {
+    for (let i = 0; i < data.length; i++) {
+      if (!Number.isFinite(Number(data[i]))) throw new UsageError("not-finite", `case: expected finite numbers, got ${data[i]} in element ${i} of ${name} (at ${directory})`, "the weights are damaged, or belong to another model");
+    }
+  }
+  return results;
+}
+
 /** `replayCase` for a case that has been read. */
 export async function replayOpenedCase(kase: CaseFile, backend: Backend, { checkpointing = "step" }: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
   const kinds: Readonly<Record<string, () => Promise<Map<string, ReplayedTensor>> | Map<string, ReplayedTensor>>> = {
@@ -38,12 +49,12 @@ export async function replayOpenedCase(kase: CaseFile, backend: Backend, { check
     rocm: () => replayRocm(kase, backend, checkpointing),
     optimizer: () => replayOptimizer(kase),
     lora: () => replayLora(kase, backend),
-    pickscore: () => replayClipReward(kase, backend),
-    hpsv2: () => replayClipReward(kase, backend),
-    clipscore: () => replayClipReward(kase, backend),
-    aesthetic: () => replayAesthetic(kase, backend),
-    blip: () => replayBlip(kase, backend),
-    imagereward: () => replayBlip(kase, backend),
+    pickscore: () => finiteOnly(kase, replayClipReward(kase, backend)),
+    hpsv2: () => finiteOnly(kase, replayClipReward(kase, backend)),
+    clipscore: () => finiteOnly(kase, replayClipReward(kase, backend)),
+    aesthetic: () => finiteOnly(kase, replayAesthetic(kase, backend)),
+    blip: () => finiteOnly(kase, replayBlip(kase, backend)),
+    imagereward: () => finiteOnly(kase, replayBlip(kase, backend)),
   };
   if (UNSUPPORTED.includes(kase.kind)) {
     throw new UsageError("case-kind", `case: expected one of ${Object.keys(kinds).join(", ")}, got "${kase.kind}" (at ${kase.directory})`, "policy-gradient and preference baselines are not computed by this version");

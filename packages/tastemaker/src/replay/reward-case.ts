@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import { type Picture, planarOf, type Preprocessing } from "@tastemaker/diffusion";
 import { type Backend, gradients, input, reshape, sum, type Tensor } from "@tastemaker/tensor";
 import { z } from "zod";
@@ -32,6 +33,13 @@ export function picturesOf(kase: Pick<CaseFile, "directory" | "inputs">): Pictur
   }
   if (pictures.length === 0) throw caseError(kase, "pictures image.0, image.1, …", "none");
   return pictures;
+}
+
+/** Names of the checkpoints that lie in a case's folder, PyTorch's before safetensors. */
+export async function checkpointNames(directory: string): Promise<string[]> {
+  const names = (await readdir(directory)).sort();
+  const isTensors = (name: string): boolean => name.endsWith(".safetensors") && name !== "inputs.safetensors" && name !== "expected.safetensors";
+  return [...names.filter((name) => /\.(?:pt|pth|bin)$/.test(name)), ...names.filter(isTensors)];
 }
 
 /** Checks that every pair names a prompt and a picture. @throws UsageError `case-invalid` */

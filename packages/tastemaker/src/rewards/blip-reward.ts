@@ -16,7 +16,7 @@ import {
 import { type Backend, div, sub, UsageError } from "@tastemaker/tensor";
 import { modelReward, type ScoreModel } from "./model-reward.ts";
 import type { Reward } from "./reward.ts";
-import { openRewardFile } from "./reward-files.ts";
+import { openRewardFile, towerChoices } from "./reward-files.ts";
 import { openRewardTokenizer } from "./reward-tokenizer.ts";
 import { TextEmbeddings } from "./text-embeddings.ts";
 
@@ -44,12 +44,7 @@ export async function openBlipFiles(path: string): Promise<BlipFiles> {
   const { weights, architecture, folder } = file;
   const isImageReward = weights.keys().some((key) => key.startsWith("blip."));
   const prefix = isImageReward ? "blip." : weights.keys().some((key) => key.startsWith("model.visual_encoder.")) ? "model." : "";
-  const { heads: visionHeads, image_size: imageSize } = architecture.vision;
-  const { heads: textHeads } = architecture.text;
-  const blip = openBlip(
-    weights.renamed((key) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined)),
-    { ...(visionHeads === undefined ? {} : { visionHeads }), ...(textHeads === undefined ? {} : { textHeads }), ...(imageSize === undefined ? {} : { imageSize }) },
-  );
+  const blip = openBlip(weights.renamed((key) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined)), towerChoices(architecture));
   return { path: file.path, blip, head: isImageReward ? openAffineHead(weights, "mlp.") : undefined, folder };
 }
 
@@ -58,7 +53,8 @@ export async function openBlipFiles(path: string): Promise<BlipFiles> {
  * @throws UsageError whatever the files give reason to
  */
 export async function openBlipScore(path: string, backend: Backend, vocabulary?: string): Promise<Reward> {
-  const { path: file, blip, folder } = await openBlipFiles(path);
+  const { path: file, blip, head, folder } = await openBlipFiles(path);
+  if (head !== undefined) throw new UsageError("reward-kind", `BLIPScore: expected a BLIP, got ImageReward, which never trained its projections (at ${file})`, "image-reward is the reward of such a file");
   const tokenizer = await openRewardTokenizer("bert", folder, vocabulary);
   const width = blip.projection ?? 0;
   const texts = new TextEmbeddings(

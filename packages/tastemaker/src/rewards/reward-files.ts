@@ -5,11 +5,12 @@ import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 
-const towerSchema = z.looseObject({ heads: z.int().min(1).optional(), image_size: z.int().min(1).optional() }).default({});
+const towerSchema = z.looseObject({ heads: z.int().min(1).optional(), image_size: z.int().min(1).optional(), layer_norm_eps: z.number().gt(0).optional() }).default({});
 
 /** `config.json` beside a checkpoint file: what its weights do not tell. Every field may be absent; others are notes. */
 const architectureSchema = z.looseObject({
   activation: z.enum(["gelu", "quick_gelu"]).optional(),
+  /** Of both towers; a tower's own wins. */
   layer_norm_eps: z.number().gt(0).optional(),
   vision: towerSchema,
   text: towerSchema,
@@ -18,6 +19,12 @@ const architectureSchema = z.looseObject({
 });
 
 export type RewardArchitecture = z.infer<typeof architectureSchema>;
+
+/** What `openClip` and `openBlip` take alike; what is not told is absent. */
+export function towerChoices({ vision, text, layer_norm_eps: eps }: RewardArchitecture): { visionHeads?: number; textHeads?: number; visionEps?: number; textEps?: number; imageSize?: number } {
+  const told = { visionHeads: vision.heads, textHeads: text.heads, imageSize: vision.image_size, visionEps: vision.layer_norm_eps ?? eps, textEps: text.layer_norm_eps ?? eps };
+  return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+}
 
 /** A checkpoint that is one file, with its folder. */
 export interface RewardFile {

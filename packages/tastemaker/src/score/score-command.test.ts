@@ -115,8 +115,12 @@ describe("pictures and prompts from anywhere give the same scores", () => {
 
   it("JSON lines with paths relative to the table", async () => {
     const table = join(folder, "rows.jsonl");
-    await writeFile(table, prompts.map((prompt, n) => JSON.stringify({ file_name: `${n}.png`, caption: prompt })).join("\n"));
-    expect(values(await score({ reward: [clip()], rows: table }))).toEqual(wanted);
+    const lines = prompts.map((prompt, n) => JSON.stringify({ file_name: `${n}.png`, caption: prompt }));
+    // Also as editors of Windows write it.
+    for (const text of [lines.join("\n"), `\ufeff${lines.join("\r\n")}\r\n`]) {
+      await writeFile(table, text);
+      expect(values(await score({ reward: [clip()], rows: table }))).toEqual(wanted);
+    }
   });
 
   it.each(["UNCOMPRESSED", "SNAPPY"] as const)("a parquet table with the pictures in it (%s), several row groups", async (codec) => {
@@ -171,6 +175,8 @@ describe("score refuses", () => {
       await writeFile(table, `${line}\n`);
       await expect(score({ reward: [clip()], rows: table }), line).rejects.toMatchObject({ name: "UsageError", code });
     }
+    await writeFile(table, "\n");
+    await expect(score({ reward: [clip()], rows: table })).rejects.toMatchObject({ name: "UsageError", code: "score-nothing" });
     const parquet = join(folder, "bad.parquet");
     await writeFile(parquet, "PAR1 nonsense PAR1");
     await expect(score({ reward: [clip()], rows: parquet })).rejects.toMatchObject({ code: "parquet-damaged" });

@@ -145,6 +145,7 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
       progress.finish();
       await opened?.log.close();
     }
+    if (scored.length === 0 && !isStopped) throw new UsageError("score-nothing", `score: expected pictures, got none (in ${table ?? images.join(", ")})`, "the table or folder is empty");
     if (isStopped) output.note(`stopped after ${scored.length} pictures${out === undefined ? "" : "; the same command goes on"}`);
     if (gradient !== undefined && !isStopped) await writeGradients(gradient, rewards, rows, options);
     const summary = summarize(rewards, scored);

@@ -105,11 +105,12 @@ async function jsonLineRows(path: string, request: RowRequest): Promise<ScoreRow
       let [index, number] = [0, 0];
       for await (const line of createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Infinity })) {
         number++;
+        // trim() takes a byte-order mark away, too.
         if (line.trim() === "") continue;
         if (index++ < first) continue;
         let value: unknown;
         try {
-          value = JSON.parse(line);
+          value = JSON.parse(line.trim());
         } catch {
           value = undefined;
         }
