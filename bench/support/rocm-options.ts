@@ -12,11 +12,13 @@ export interface RocmCase {
   readonly checkpointing: RocmStepOptions["checkpointing"];
   readonly hasDivergence: boolean;
   readonly rank: number;
+  /** Side of the pictures; default: the model's own. */
+  readonly imageSize?: number;
 }
 
 /** The step that `../shared/bench/torch_rocm_step.py` times: KL (or no) divergence with the exact reference, PickScore, LoRA on all attentions. */
-export async function rocmOptions({ model: path, clip, steps, batch, checkpointing, hasDivergence, rank }: RocmCase, backend: Backend): Promise<RocmStepOptions> {
-  const model = await openModel(path);
+export async function rocmOptions({ model: path, clip, steps, batch, checkpointing, hasDivergence, rank, imageSize }: RocmCase, backend: Backend): Promise<RocmStepOptions> {
+  const model = await openModel(path, { imageSize });
   const reward = await openReward({ name: "pick-score", path: clip }, backend, undefined);
   const { parts, unet, vae, latentShape } = model;
   return {

@@ -23,6 +23,6 @@ export { encodeProgram, type EncodedProgram, type EncodeOptions } from "./onnx/e
 export { importOnnx, type ImportOnnxOptions, type OnnxFile, type OnnxModel, type OnnxPort, type OnnxShapes } from "./onnx/import/import-onnx.ts";
 export * from "./backends/backend.ts";
 export { referenceBackend } from "./backends/reference-backend.ts";
-export { onnxBackend, type OnnxBackendOptions, type OnnxRuntime } from "./backends/onnx-backend.ts";
+export { onnxBackend, PROVIDER_CURES, runtimeReason, type OnnxBackendOptions, type OnnxRuntime } from "./backends/onnx-backend.ts";
 export { describeMemory, type MemoryEstimate } from "./onnx/memory.ts";
 export type { Listing } from "./onnx/order.ts";

@@ -42,12 +42,23 @@ const byUtf8 = (a: string, b: string): number => {
   return left.length - right.length;
 };
 
+/** Where each tensor of a file goes: the bytes before the first, and the tensors in their order with their places in the file. */
+export interface SafetensorsLayout {
+  /** Length and JSON, padded so that the data begin at a multiple of eight. */
+  readonly head: Uint8Array;
+  readonly tensors: readonly { readonly name: string; readonly offset: number; readonly sizeBytes: number }[];
+  readonly sizeBytes: number;
+}
+
 /**
- * Encodes tensors as a safetensors file. Deterministic: wider dtypes first, then names in byte order, as the reference library writes them (byte for byte
- * the same file when there is at most one metadata entry; the library does not order those, this function sorts them).
- * Throws `UsageError` for the reserved name `__metadata__`.
+ * Plans a safetensors file, for writers that do not hold all of it in memory. Deterministic: wider dtypes first, then names in byte order, as the
+ * reference library writes them (byte for byte the same file when there is at most one metadata entry; the library does not order those, this
+ * function sorts them). Throws `UsageError` for the reserved name `__metadata__`.
  */
-export function encodeSafetensors(tensors: ReadonlyMap<string, TensorToStore>, metadata?: ReadonlyMap<string, string>): Uint8Array<ArrayBuffer> {
+export function layoutSafetensors(
+  tensors: ReadonlyMap<string, { readonly dtype: SafetensorsDType; readonly shape: readonly number[] }>,
+  metadata?: ReadonlyMap<string, string>,
+): SafetensorsLayout {
   if (tensors.has("__metadata__")) throw new UsageError("name-reserved", 'safetensors: expected a tensor name, got the reserved "__metadata__"', "rename the tensor");
   const sorted = [...tensors].sort(([nameA, a], [nameB, b]) => dtypeOrder.indexOf(b.dtype) - dtypeOrder.indexOf(a.dtype) || byUtf8(nameA, nameB));
   const fields: string[] = [];
@@ -55,24 +66,27 @@ export function encodeSafetensors(tensors: ReadonlyMap<string, TensorToStore>, m
     const pairs = [...metadata].sort(([a], [b]) => byUtf8(a, b)).map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`);
     fields.push(`"__metadata__":{${pairs.join(",")}}`);
   }
-  const parts: Uint8Array[] = [];
+  const places: { name: string; offset: number; sizeBytes: number }[] = [];
   let position = 0;
-  for (const [name, tensor] of sorted) {
-    const bytes = toBytes(name, tensor);
-    fields.push(`${JSON.stringify(name)}:{"dtype":"${tensor.dtype}","shape":[${tensor.shape.join(",")}],"data_offsets":[${position},${position + bytes.byteLength}]}`);
-    parts.push(bytes);
-    position += bytes.byteLength;
+  for (const [name, { dtype, shape }] of sorted) {
+    const sizeBytes = (shape.reduce((product, size) => product * size, 1) * SAFETENSORS_DTYPE_BITS[dtype]) / 8;
+    fields.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${position},${position + sizeBytes}]}`);
+    places.push({ name, offset: position, sizeBytes });
+    position += sizeBytes;
   }
   const header = new TextEncoder().encode(`{${fields.join(",")}}`);
   const headerBytes = Math.ceil(header.byteLength / 8) * 8;
-  const out = new Uint8Array(8 + headerBytes + position);
-  new DataView(out.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  out.fill(0x20, 8, 8 + headerBytes);
-  out.set(header, 8);
-  let offset = 8 + headerBytes;
-  for (const part of parts) {
-    out.set(part, offset);
-    offset += part.byteLength;
-  }
+  const head = new Uint8Array(8 + headerBytes).fill(0x20, 8);
+  new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  head.set(header, 8);
+  return { head, tensors: places.map((place) => ({ ...place, offset: head.length + place.offset })), sizeBytes: head.length + position };
+}
+
+/** Encodes tensors as a safetensors file, laid out by `layoutSafetensors`. Throws `UsageError` for the reserved name `__metadata__`. */
+export function encodeSafetensors(tensors: ReadonlyMap<string, TensorToStore>, metadata?: ReadonlyMap<string, string>): Uint8Array<ArrayBuffer> {
+  const layout = layoutSafetensors(tensors, metadata);
+  const out = new Uint8Array(layout.sizeBytes);
+  out.set(layout.head);
+  for (const { name, offset } of layout.tensors) out.set(toBytes(name, tensors.get(name)!), offset);
   return out;
 }

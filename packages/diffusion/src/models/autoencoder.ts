@@ -1,4 +1,4 @@
-import { type Tensor, UsageError, clamp, input, silu, sliceAxis } from "@tastemaker/tensor";
+import { type Tensor, UsageError, clamp, input, recompute, silu, sliceAxis } from "@tastemaker/tensor";
 
 import { type ConfigJson, ConfigReader } from "./config-reader.ts";
 import { convolution, groupNormalization } from "./layers.ts";
@@ -75,11 +75,25 @@ export function autoencoderResnet(scope: Scope, config: AutoencoderConfig, x: Te
   return resnetBlock(scope, x, undefined, { out, groups: config.groups, eps: EPS });
 }
 
-function midBlock(scope: Scope, config: AutoencoderConfig, x: Tensor): Tensor {
+export interface DecodeOptions {
+  /**
+   * Compute the inside of every block again in the backward pass instead of keeping it: at 512×512 pixels 2 GB instead of 6, for another forward
+   * pass. Default false.
+   */
+  readonly recompute?: boolean;
+}
+
+/** Runs a block, keeping only its input and output for the backward pass when asked to. */
+function kept(block: (x: Tensor) => Tensor, x: Tensor, options: DecodeOptions): Tensor {
+  return options.recompute === true ? recompute((inner) => [block(inner!)], [x])[0]! : block(x);
+}
+
+function midBlock(scope: Scope, config: AutoencoderConfig, x: Tensor, options: DecodeOptions = {}): Tensor {
   const width = x.shape[1]!;
-  let h = autoencoderResnet(scope.at("resnets.0"), config, x, width);
-  if (config.hasMidAttention) h = pixelAttention(scope.at("attentions.0"), h, config.groups);
-  return autoencoderResnet(scope.at("resnets.1"), config, h, width);
+  const resnet = (i: number, h: Tensor): Tensor => kept((inner) => autoencoderResnet(scope.at(`resnets.${i}`), config, inner, width), h, options);
+  let h = resnet(0, x);
+  if (config.hasMidAttention) h = kept((inner) => pixelAttention(scope.at("attentions.0"), inner, config.groups), h, options);
+  return resnet(1, h);
 }
 
 /**
@@ -88,19 +102,20 @@ function midBlock(scope: Scope, config: AutoencoderConfig, x: Tensor): Tensor {
  * @param latent `[B, latent_channels, h, w]`, already divided by `scalingFactor`.
  * @returns `[B, 3, H, W]`, nominally in [−1, 1], not clamped.
  */
-export function decodeLatent(scope: Scope, config: AutoencoderConfig, latent: Tensor): Tensor {
+export function decodeLatent(scope: Scope, config: AutoencoderConfig, latent: Tensor, options: DecodeOptions = {}): Tensor {
   const { channels, layers, groups } = config;
   const top = scope.at("decoder");
   const z = config.usePostQuantConv ? convolution(scope.at("post_quant_conv"), latent, config.latentChannels, { kernel: 1 }) : latent;
   let h = convolution(top.at("conv_in"), z, channels.at(-1)!, { kernel: 3, padding: 1 });
-  h = midBlock(top.at("mid_block"), config, h);
+  h = midBlock(top.at("mid_block"), config, h, options);
   for (const [i, width] of [...channels].reverse().entries()) {
     const block = top.at(`up_blocks.${i}`);
-    for (let j = 0; j <= layers; j++) h = autoencoderResnet(block.at(`resnets.${j}`), config, h, width);
+    for (let j = 0; j <= layers; j++) h = kept((inner) => autoencoderResnet(block.at(`resnets.${j}`), config, inner, width), h, options);
     if (i < channels.length - 1) h = upsample(block.at("upsamplers.0"), h);
   }
-  h = silu(groupNormalization(top.at("conv_norm_out"), h, groups, EPS));
-  return convolution(top.at("conv_out"), h, config.outChannels, { kernel: 3, padding: 1 });
+  const last = (inner: Tensor): Tensor =>
+    convolution(top.at("conv_out"), silu(groupNormalization(top.at("conv_norm_out"), inner, groups, EPS)), config.outChannels, { kernel: 3, padding: 1 });
+  return kept(last, h, options);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type Tensor, add, clamp, mul } from "@tastemaker/tensor";
 
-import { type AutoencoderConfig, decodeLatent } from "../models/autoencoder.ts";
+import { type AutoencoderConfig, type DecodeOptions, decodeLatent } from "../models/autoencoder.ts";
 import type { Scope } from "../models/scope.ts";
 
 /**
@@ -9,7 +9,7 @@ import type { Scope } from "../models/scope.ts";
  * @param latent `[B, C, h, w]`
  * @returns `decoded` `[B, 3, H, W]`, nominally in [−1, 1]; `image` in [0, 1].
  */
-export function latentToImage(scope: Scope, config: AutoencoderConfig, latent: Tensor): { readonly decoded: Tensor; readonly image: Tensor } {
-  const decoded = decodeLatent(scope, config, mul(latent, 1 / config.scalingFactor));
+export function latentToImage(scope: Scope, config: AutoencoderConfig, latent: Tensor, options: DecodeOptions = {}): { readonly decoded: Tensor; readonly image: Tensor } {
+  const decoded = decodeLatent(scope, config, mul(latent, 1 / config.scalingFactor), options);
   return { decoded, image: clamp(add(mul(decoded, 0.5), 0.5), 0, 1) };
 }

@@ -1,6 +1,7 @@
 import { readFile, rm, statfs } from "node:fs/promises";
-import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { dirname, join } from "node:path";
+import { freeMemory } from "../platform/free-memory.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { cacheDirectory } from "../storage/cache-directory.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
@@ -32,22 +33,26 @@ async function checkOnnxruntime(): Promise<MachineCheck[]> {
   const version = onnxruntimeVersion();
   if (version === undefined) return [{ name, status: "no", found: "onnxruntime-node is not installed", cure: "run npm install" }];
   try {
-    const { listSupportedBackends } = await import("onnxruntime-node");
-    const providers = listSupportedBackends().map((backend) => backend.name);
-    const hasGpu = providers.includes("cuda");
-    return [
-      { name, status: "yes", found: `onnxruntime-node ${version}` },
-      {
-        name: "compute providers",
-        status: "yes",
-        found: providers.join(", "),
-        ...(hasGpu ? { cure: "cuda also needs its library: npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12; then --provider cuda" } : {}),
-      },
-    ];
+    await import("onnxruntime-node");
+    return [{ name, status: "yes", found: `onnxruntime-node ${version}` }, ...(await checkProviders())];
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n")[0]! : String(error);
     return [{ name, status: "no", found: `onnxruntime-node ${version}: ${reason}`, cure: "onnxruntime needs glibc 2.28 or newer on Linux (not musl), Windows 10 or macOS 13.4; try rm -r node_modules && npm install" }];
   }
+}
+
+/** Graphics cards are never required. Their providers are tried, since what is installed says little. */
+async function checkProviders(): Promise<MachineCheck[]> {
+  const { probeProvider } = await import("../platform/probe-provider.ts");
+  const { PROVIDER_CURES } = await import("@tastemaker/tensor");
+  const checks: MachineCheck[] = [{ name: "--provider cpu", status: "yes", found: "always" }];
+  for (const provider of ["webgpu", "cuda"] as const) {
+    const problem = await probeProvider(provider);
+    const name = `--provider ${provider}`;
+    if (problem === undefined) checks.push({ name, status: "yes", found: "starts" });
+    else checks.push({ name, status: "note", found: `does not start: ${problem}`, cure: `not needed; ${PROVIDER_CURES[provider]}` });
+  }
+  return checks;
 }
 
 async function checkCpu(): Promise<MachineCheck[]> {
@@ -66,12 +71,8 @@ async function checkCpu(): Promise<MachineCheck[]> {
   return [...checks, { name, status: "note", found: found.length === 0 ? "no AVX" : found.join(", "), cure: "everything works, several times slower than with AVX2" }];
 }
 
-async function checkMemory(): Promise<MachineCheck> {
-  const limit = process.constrainedMemory();
-  // The limit of a container counts when it is smaller than the machine; "no limit" is a huge number or 0.
-  const total = limit !== undefined && limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-  const kernel = /^MemAvailable:\s+(\d+) kB/m.exec(await readFile("/proc/meminfo", "utf8").catch(() => ""))?.[1];
-  const available = Math.min(total, kernel === undefined ? freemem() : Number(kernel) * 1024);
+function checkMemory(): MachineCheck {
+  const { totalBytes: total, availableBytes: available } = freeMemory();
   const found = `${formatBytes(available)} free of ${formatBytes(total)}`;
   const name = "memory";
   if (available < worldMemoryBytes) return { name, status: "no", found, cure: `close other programs: the embedded world needs ${formatBytes(worldMemoryBytes)}` };
@@ -113,7 +114,7 @@ export async function examineMachine(): Promise<MachineCheck[]> {
     checkNode(),
     ...(await checkOnnxruntime()),
     ...(await checkCpu()),
-    await checkMemory(),
+    checkMemory(),
     await checkDisk("disk space for runs", process.cwd()),
     await checkWritable("this folder is writable", process.cwd(), "run in another folder, or give --out"),
     await checkWritable("cache is writable", cache, "set TASTEMAKER_CACHE to a folder that is"),

@@ -1,4 +1,5 @@
 import { usualGuidanceScale, worldGuidanceScale } from "../models/default-guidance.ts";
+import type { Checkpointing } from "../train/rocm-step.ts";
 import { usualNormalizationPictures } from "../rewards/normalization.ts";
 import { z } from "zod";
 
@@ -78,9 +79,11 @@ export interface TrainConfig {
   readonly steps: number;
   readonly timesteps: "linspace" | "skipping" | readonly number[];
   readonly guidanceScale: number;
+  /** Undefined means the model's own. */
+  readonly imageSize?: number | undefined;
   /** Undefined means all steps. */
   readonly backpropSteps?: number | undefined;
-  readonly checkpointing: "none" | "step";
+  readonly checkpointing: "auto" | Checkpointing;
   readonly batchSize: number;
   readonly accumulation: number;
   readonly iterations: number;
@@ -297,11 +300,19 @@ export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
     .max(100)
     .default(usualGuidanceScale)
     .describe(`Guidance w, an input of the network. Raising it follows the prompt more closely with harsher colours; 1 is no guidance. For the embedded model the default is ${worldGuidanceScale}.`),
+  imageSize: z
+    .int()
+    .min(8)
+    .max(4096)
+    .optional()
+    .describe("Side of the pictures in pixels, for example 512. Raising it costs time and memory as its square. Default: what the model was trained for (sample_size of its U-Net)."),
   backpropSteps: z.int().min(1).max(50).optional().describe("Only the last K steps carry gradient (DRaFT-K): cheaper, less exact. With 1 the divergence has no gradient. Default: all steps."),
   checkpointing: z
-    .enum(["none", "step"])
-    .default("none")
-    .describe("`none` keeps every intermediate value (fastest); `step` keeps only the latents between steps and computes the rest again (far less memory). Same numbers."),
+    .enum(["auto", "none", "step", "block"])
+    .default("auto")
+    .describe(
+      "What is kept for the gradient; same numbers up to rounding. `none` keeps every intermediate value (fastest for small models); `step` keeps only the latents between steps and computes each step again (at 512 pixels 4 GB instead of 30); `block` does so for the blocks within a step too (2 GB, a fifth slower). `auto` is `none` up to 256 pixels and `step` beyond.",
+    ),
   batchSize: positiveInteger.max(4096).default(1).describe("Prompts computed together. Raising it costs memory."),
   accumulation: positiveInteger.max(4096).default(1).describe("Batches whose gradients are averaged before each update; batchSize 1 x accumulation 4 equals 4 x 1."),
   iterations: positiveInteger.max(10_000_000).default(1000).describe("Updates of the adapter (the paper: 10000 with batch 1)."),

@@ -1,7 +1,7 @@
 import { cpus } from "node:os";
 import type { Backend } from "@tastemaker/tensor";
 import type { LocateOptions } from "../hub/locate-weights.ts";
-import { nodeBackend } from "../platform/runtime.ts";
+import { openNodeBackend } from "../platform/runtime.ts";
 import { openPictureEmbedder, type PictureEmbedder } from "../rewards/picture-embedder.ts";
 import { codeVersion } from "../storage/code-version.ts";
 import { onnxruntimeVersion } from "../storage/environment.ts";
@@ -77,7 +77,7 @@ async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<Ha
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
 export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<EvaluationPlan> {
-  const backend = nodeBackend({ threads: requested.threads, provider: requested.provider });
+  const backend = await openNodeBackend({ threads: requested.threads, provider: requested.provider });
   const variants = await openVariants(requested.variants, requested.configs, prompts, hashes, fetching);
   const base = variants[0]!;
   const opened = await openMetrics(choice, base.model.name, prompts, backend, fetching);

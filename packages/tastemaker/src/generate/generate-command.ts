@@ -9,9 +9,9 @@ import { encodePng } from "../images/contact-sheet.ts";
 import { openAdapter } from "../models/adapter.ts";
 import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { ImageSampler, pictureNoise } from "../models/image-sampler.ts";
-import { openModel, requireConsistencyModel } from "../models/open-model.ts";
+import { isFullSize, openModel, requireConsistencyModel } from "../models/open-model.ts";
 import { checkPrompt, TextContexts } from "../models/text-contexts.ts";
-import { nodeBackend } from "../platform/runtime.ts";
+import { openNodeBackend } from "../platform/runtime.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 
@@ -40,13 +40,13 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   const warn = (text: string): void => output.note(`warning: ${text}`);
   const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
   if (options.adapter === undefined && options.checkpoint !== "last") throw new UsageError("option-invalid", "generate: expected a run directory with --checkpoint, got none", "say which with --adapter");
-  const backend = nodeBackend({ threads: options.threads, provider: options.provider });
-  const model = requireConsistencyModel(await openModel(options.model, { fetching: { signal, note: warn }, ...(options.configs === undefined ? {} : { configs: options.configs }) }));
+  const backend = await openNodeBackend({ threads: options.threads, provider: options.provider });
+  const model = requireConsistencyModel(await openModel(options.model, { imageSize: options.size, fetching: { signal, note: warn }, ...(options.configs === undefined ? {} : { configs: options.configs }) }));
   const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model, options.checkpoint);
   const contexts = new TextContexts(model, backend, warn);
   if (model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
 
-  const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(4, prompts.length);
+  const batchSize = isFullSize(model) ? 1 : Math.min(4, prompts.length);
   const settings = { steps: options.steps, timesteps: "linspace" as const, guidanceScale: options.guidance ?? defaultGuidanceScale(options.model) };
   const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(adapter === undefined ? {} : { layout: adapter.layout }) }, backend);
   const paths = outputPaths(options.out, prompts);

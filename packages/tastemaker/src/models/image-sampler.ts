@@ -110,6 +110,12 @@ export class ImageSampler {
     return pictures;
   }
 
+  /** Gives back the memory that large runs leave behind; the next pictures take it again. */
+  async rest(): Promise<void> {
+    await this.#step.rest();
+    await this.#decode.rest();
+  }
+
   async dispose(): Promise<void> {
     await this.#step.dispose();
     await this.#decode.dispose();

@@ -41,6 +41,8 @@ export interface OpenedModel {
 export interface OpenModelOptions {
   /** Folder in the diffusers layout whose configurations and tokenizer belong to a single-file checkpoint. */
   readonly configs?: string;
+  /** Side of the pictures in pixels; default: what the model was trained for (`sample_size` of its U-Net). */
+  readonly imageSize?: number | undefined;
   /** How a model is fetched that is not on this disk. */
   readonly fetching?: LocateOptions;
 }
@@ -88,7 +90,18 @@ export async function openModel(name: string, options: OpenModelOptions = {}): P
   if (width !== undefined && width !== side) {
     throw new UsageError("model-size", `model: expected square pictures, got latents of ${side}×${width} (sample_size of the U-Net, at ${path})`, "set sample_size in unet/config.json to one number");
   }
-  return { name, path, parts, unet, vae, text, latentShape: [vae.latentChannels, side, side], imageSize: side * autoencoderReduction(vae) };
+  const reduction = autoencoderReduction(vae);
+  const { imageSize = side * reduction } = options;
+  if (imageSize % reduction !== 0) {
+    throw new UsageError("image-size", `picture size: expected a multiple of ${reduction} pixels, got ${imageSize}`, `the nearest are ${imageSize - (imageSize % reduction)} and ${imageSize - (imageSize % reduction) + reduction}`);
+  }
+  const latentSide = imageSize / reduction;
+  return { name, path, parts, unet, vae, text, latentShape: [vae.latentChannels, latentSide, latentSide], imageSize };
+}
+
+/** Whether a picture takes seconds and gigabytes rather than milliseconds and megabytes: beyond 256×256 pixels at the usual reduction of 8. Decides about defaults. */
+export function isFullSize({ latentShape }: Pick<OpenedModel, "latentShape">): boolean {
+  return latentShape[1] > 32;
 }
 
 /**

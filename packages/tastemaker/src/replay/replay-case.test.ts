@@ -26,8 +26,8 @@ function sharingBackend(inner: Backend): Backend {
       const hash = hashProgram(traced);
       const compiled = known.get(hash) ?? inner.compile(traced);
       known.set(hash, compiled);
-      const { run } = await compiled;
-      return { run, dispose: () => Promise.resolve() };
+      const { run, rest } = await compiled;
+      return { run, rest, dispose: () => Promise.resolve() };
     },
   };
 }

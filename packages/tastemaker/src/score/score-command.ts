@@ -7,7 +7,7 @@ import { printable } from "../cli/output.ts";
 import { parseRewards } from "../cli/parse-rewards.ts";
 import { Progress } from "../cli/progress.ts";
 import { readPicture } from "../images/read-picture.ts";
-import { nodeBackend } from "../platform/runtime.ts";
+import { openNodeBackend } from "../platform/runtime.ts";
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
 import { openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Reward } from "../rewards/reward.ts";
@@ -95,7 +95,7 @@ function summarize(rewards: readonly Reward[], rows: readonly ScoredRow[]): Reco
 
 /** Writes `<reward>.<row>` (gradient by the picture) and `<reward>.<row>.score` (of the differentiable path). */
 async function writeGradients(path: string, rewards: readonly Reward[], rows: ScoreRows, options: ScoreOptions): Promise<void> {
-  const backend = nodeBackend(options);
+  const backend = await openNodeBackend(options);
   const tensors = new Map<string, TensorToStore>();
   let index = 0;
   for await (const { image, source, prompt } of rows.read(0)) {
@@ -113,7 +113,7 @@ async function writeGradients(path: string, rewards: readonly Reward[], rows: Sc
 
 /** `tastemaker score`. */
 export async function runScore(options: ScoreOptions, { output, signal }: CommandContext): Promise<void> {
-  const backend = nodeBackend(options);
+  const backend = await openNodeBackend(options);
   const rewards: Reward[] = [];
   try {
     for (const { name, path } of parseRewards(options.reward)) {

@@ -1,5 +1,6 @@
 import { InternalError, UsageError } from "@tastemaker/tensor";
-import type { RocmStepResult } from "./rocm-step.ts";
+import type { FreeMemory } from "../platform/free-memory.ts";
+import type { Checkpointing, RocmStep, RocmStepResult } from "./rocm-step.ts";
 
 function findBad(values: ArrayLike<number>): number | undefined {
   for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return i;
@@ -57,4 +58,25 @@ export function checkGradient(norm: number, before: number, iteration: number): 
 export function checkDivergenceIsZero(divergence: number, typical: number): void {
   if (Math.abs(divergence) <= 1e-4 * typical) return;
   throw new InternalError(`training: expected divergence 0 before the first update, got ${divergence}`);
+}
+
+/** What each way of keeping values can be lowered to. */
+const lessMemory: Readonly<Record<Checkpointing, string>> = {
+  none: "use --checkpointing step",
+  step: "use --checkpointing block, a lower --batch-size or a smaller --size",
+  block: "use a lower --batch-size or a smaller --size",
+};
+
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
+
+/**
+ * Compares what a step is expected to need with the machine, before minutes are spent: an error beyond all of its memory, a warning beyond what is free.
+ * Mapped weights are not counted, since they can be read again.
+ * @throws UsageError `memory-too-small`
+ */
+export function checkMemory({ peakBytes }: Pick<RocmStep, "peakBytes">, { totalBytes, availableBytes }: FreeMemory, checkpointing: Checkpointing, warn: (text: string) => void): void {
+  if (peakBytes === undefined || peakBytes <= availableBytes) return;
+  const need = `a training step needs about ${gigabytes(peakBytes)} besides the weights`;
+  if (peakBytes > totalBytes) throw new UsageError("memory-too-small", `memory: expected at least ${gigabytes(peakBytes)} (${need}), got ${gigabytes(totalBytes)} in all`, lessMemory[checkpointing]);
+  warn(`${need}, and ${gigabytes(availableBytes)} are free: close other programs, or ${lessMemory[checkpointing]}`);
 }

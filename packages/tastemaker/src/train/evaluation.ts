@@ -3,7 +3,7 @@ import { type Backend, UsageError } from "@tastemaker/tensor";
 import { contactSheet, encodePng } from "../images/contact-sheet.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
 import { ImageSampler, pictureNoise, type SamplerSettings } from "../models/image-sampler.ts";
-import type { OpenedModel } from "../models/open-model.ts";
+import { isFullSize, type OpenedModel } from "../models/open-model.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import type { EvaluationRecord, HeldOutPoint, PairedMetric } from "../report/report-data.ts";
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
@@ -117,7 +117,7 @@ export class Evaluator {
   async #score(adapter: ParameterSet, strength: number): Promise<Scored> {
     const { model, layout, settings, prompts, seed, seeds, contexts, metrics, embedder, backend } = this.#options;
     // Small pictures gain from company; large ones would only cost memory.
-    const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(8, prompts.length);
+    const batchSize = isFullSize(model) ? 1 : Math.min(8, prompts.length);
     this.#sampler ??= await ImageSampler.open(model, { settings, layout, batchSize, contextShape: contexts.shape }, backend);
     const sums: Record<string, Float64Array> = Object.fromEntries(metrics.map(({ name }) => [name, new Float64Array(prompts.length)]));
     const embeddings: Float32Array[][] = prompts.map(() => []);
@@ -130,6 +130,7 @@ export class Evaluator {
         requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream, index }, model.latentShape, settings.steps) });
       }
       const images = await this.#sampler.sample(requests, { parameters: adapter, strength });
+      await this.#sampler.rest();
       first ??= images;
       const pictures = images.map((image) => pictureOf(image, model.imageSize, model.imageSize));
       for (const metric of metrics) {

@@ -73,7 +73,7 @@ export function rocmLeaves(options: RocmStepOptions): RocmLeaves {
 /** Picture and rewards of a sample. @throws UsageError when a reward is not `[B]` or does not depend differentiably on the picture. */
 export function scoreSample({ rewards, latentShape }: RocmLeaves, { vae }: RocmStepOptions["model"], sample: Tensor): { readonly image: Tensor; readonly rewards: readonly WeightedReward[] } {
   const batch = latentShape[0]!;
-  const { image } = latentToImage(vae.scope, vae.config, sample);
+  const { image } = latentToImage(vae.scope, vae.config, sample, vae.options);
   const scored = rewards.map(({ term, inputs }) => {
     const value = term.score(image, inputs);
     if (value.shape.length !== 1 || value.shape[0] !== batch) {
@@ -120,7 +120,7 @@ export function fixedFeeds(leaves: RocmLeaves, inputs: RocmStepInputs): Record<s
 }
 
 /** The part of the feeds that a program takes; what it takes and is not there is reported by the backend. */
-export function feedsOf(traced: Program, feeds: Readonly<Record<string, HostData>>): Record<string, HostData> {
+export function feedsOf(traced: Pick<Program, "inputs">, feeds: Readonly<Record<string, HostData>>): Record<string, HostData> {
   return Object.fromEntries(traced.inputs.flatMap(({ name }) => (feeds[name] === undefined ? [] : [[name, feeds[name]]])));
 }
 

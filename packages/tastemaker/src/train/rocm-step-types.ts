@@ -1,4 +1,4 @@
-import type { AutoencoderConfig, Denoiser, LcmStep, LoraTarget, Scope } from "@tastemaker/diffusion";
+import type { AutoencoderConfig, DecodeOptions, Denoiser, LcmStep, LoraTarget, Scope } from "@tastemaker/diffusion";
 import type { Backend, HostData, HostTensor, InputSpec, Shape, Tensor } from "@tastemaker/tensor";
 
 import type { DivergenceSettings } from "../objectives/divergence.ts";
@@ -23,7 +23,7 @@ export interface RewardTerm {
 export interface RocmModel {
   /** The consistency model, without an adapter: its weights are leaves that hold the frozen numbers (`weight()`, constants). */
   readonly unet: Denoiser;
-  readonly vae: { readonly scope: Scope; readonly config: AutoencoderConfig };
+  readonly vae: { readonly scope: Scope; readonly config: AutoencoderConfig; readonly options?: DecodeOptions };
 }
 
 /** What is fixed when the programs are written. */
@@ -47,9 +47,15 @@ export interface RocmStepOptions {
   readonly settings: RocmSettings;
   readonly batchSize: number;
   readonly backend: Backend;
-  /** `none`: one program for everything. `step`: one program per kind of step, only x_i is kept between them. Same numbers. */
-  readonly checkpointing: "none" | "step";
+  readonly checkpointing: Checkpointing;
 }
+
+/**
+ * What is kept for the backward pass; same numbers. `none`: everything, in one program. `step`: one program per kind of step, only x_i is kept between
+ * them and each step is computed again; the decoder keeps the inputs of its blocks. `block`: as `step`, and within a step too only the inputs of the
+ * U-Net's blocks are kept.
+ */
+export type Checkpointing = "none" | "step" | "block";
 
 /** Adapter matrices by `<module>.lora_A.weight` `[rank, in]` and `<module>.lora_B.weight` `[out, rank]`. */
 export type AdapterValues = ReadonlyMap<string, Float32Array | Float64Array>;
@@ -103,6 +109,8 @@ export interface RocmStepResult {
 export interface RocmStep {
   /** Names and shapes of the adapter's matrices, in order. */
   readonly adapterShapes: ReadonlyMap<string, Shape>;
+  /** Expected need of a run in bytes beside the mapped weights, where the backend can tell. */
+  readonly peakBytes?: number | undefined;
   /** A pure function of its inputs; runs must not overlap. */
   run(inputs: RocmStepInputs): Promise<RocmStepResult>;
   dispose(): Promise<void>;

@@ -69,10 +69,14 @@ function tailProgram(options: RocmStepOptions, leaves: RocmLeaves, compared: num
 
 type Run = (feeds: Readonly<Record<string, HostData>>) => Promise<Record<string, HostTensor>>;
 
-/** Compiles programs and remembers them, to give their memory back together. */
-class Compiler {
+/** Programs that together need less than this keep their memory between runs; those that need more take turns. */
+const KEPT_BYTES = 2 ** 30;
+
+/** Programs that run one at a time. Large ones give their memory back when another's turn comes, so that their peaks do not add up. */
+class Programs {
   readonly #backend: Backend;
   readonly #executables: Executable[] = [];
+  #last: Executable | undefined;
 
   constructor(backend: Backend) {
     this.#backend = backend;
@@ -81,11 +85,38 @@ class Compiler {
   async compile(traced: Program): Promise<Run> {
     const executable = await this.#backend.compile(traced);
     this.#executables.push(executable);
-    return async (feeds) => executable.run(feedsOf(traced, feeds));
+    const ports = { inputs: traced.inputs };
+    return async (feeds) => {
+      if (this.#last !== executable) await this.rest();
+      this.#last = executable;
+      return executable.run(feedsOf(ports, feeds));
+    };
+  }
+
+  /** Need in bytes: of the largest where they take turns, else of all together. */
+  get peakBytes(): number | undefined {
+    const peaks = this.#executables.map(({ memory }) => memory?.peakBytes);
+    if (!peaks.every((peak) => peak !== undefined)) return undefined;
+    return this.#takesTurns ? Math.max(...peaks) : this.#total;
+  }
+
+  /** Ends the turn of the program that ran last. */
+  async rest(): Promise<void> {
+    const last = this.#last;
+    this.#last = undefined;
+    if (this.#takesTurns) await last?.rest();
   }
 
   async dispose(): Promise<void> {
     for (const executable of this.#executables.splice(0)) await executable.dispose();
+  }
+
+  get #total(): number {
+    return this.#executables.reduce((total, { memory }) => total + (memory?.peakBytes ?? 0), 0);
+  }
+
+  get #takesTurns(): boolean {
+    return this.#total > KEPT_BYTES;
   }
 }
 
@@ -122,15 +153,15 @@ export async function compileStepwise(options: RocmStepOptions): Promise<RocmSte
   const transitions = schedule.length - 1;
   const compared = divergenceSettings.kind === "none" ? 0 : transitions;
   const isSampled = divergenceSettings.kind === "js-sampled" && transitions > 0;
-  const compiler = new Compiler(options.backend);
+  const programs = new Programs(options.backend);
   const compileStep = async (isPair: boolean, hasBackward: boolean): Promise<CompiledStep> => {
     const { forward, backward } = stepPrograms(options, leaves, isPair);
     const missing: Run = () => Promise.reject(new Error("this step carries no gradient"));
-    return { forward: await compiler.compile(forward), backward: hasBackward ? await compiler.compile(backward) : missing };
+    return { forward: await programs.compile(forward), backward: hasBackward ? await programs.compile(backward) : missing };
   };
   const solo = await compileStep(false, true);
   const pair = compared > 0 ? await compileStep(true, backpropSteps > 1) : solo;
-  const tail = await compiler.compile(tailProgram(options, leaves, compared));
+  const tail = await programs.compile(tailProgram(options, leaves, compared));
 
   const run = async (inputs: RocmStepInputs): Promise<RocmStepResult> => {
     const { latents, noise, divergenceNoise } = inputs;
@@ -171,6 +202,8 @@ export async function compileStepwise(options: RocmStepOptions): Promise<RocmSte
       for (const [name, total] of slopes) for (const [k, value] of results[`grad.${name}`]!.data.entries()) total[k]! += value;
     }
 
+    await programs.rest();
+
     const zeros: Numbers[] = Array.from({ length: transitions - compared }, () => new Float64Array(batchSize));
     return {
       loss: end["loss"]!.data[0]!,
@@ -185,5 +218,5 @@ export async function compileStepwise(options: RocmStepOptions): Promise<RocmSte
       reference: list("reference"),
     };
   };
-  return { adapterShapes: new Map([...leaves.adapter].map(([name, { shape }]) => [name, shape])), run, dispose: () => compiler.dispose() };
+  return { adapterShapes: new Map([...leaves.adapter].map(([name, { shape }]) => [name, shape])), peakBytes: programs.peakBytes, run, dispose: () => programs.dispose() };
 }

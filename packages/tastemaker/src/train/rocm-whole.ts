@@ -85,5 +85,5 @@ export async function compileWholeStep(options: RocmStepOptions): Promise<RocmSt
       reference: list("reference", compared),
     };
   };
-  return { adapterShapes: new Map([...leaves.adapter].map(([name, { shape }]) => [name, shape])), run, dispose: () => executable.dispose() };
+  return { adapterShapes: new Map([...leaves.adapter].map(([name, { shape }]) => [name, shape])), peakBytes: executable.memory?.peakBytes, run, dispose: () => executable.dispose() };
 }

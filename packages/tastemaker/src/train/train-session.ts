@@ -8,10 +8,11 @@ import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weights.ts";
 import { adapterLayout } from "../models/adapter.ts";
 import { worldName, worldPart } from "../models/emoji-world.ts";
-import { openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
+import { isFullSize, openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
-import { nodeBackend } from "../platform/runtime.ts";
+import { openNodeBackend } from "../platform/runtime.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
 import { openClipNetwork } from "../rewards/clip-network.ts";
 import { metricSettings, openHeldOutMetrics } from "../rewards/held-out-metrics.ts";
@@ -28,6 +29,7 @@ import type { EvaluationRules } from "./held-out-look.ts";
 import { blindWatch } from "./over-optimisation.ts";
 import { type MeasuredRewards, measureRewards, normalizationOf } from "./reward-normalization.ts";
 import { hashInputs } from "./run-inputs.ts";
+import { checkMemory } from "./checks.ts";
 import type { TrainedReward, TrainParts } from "./train-loop.ts";
 
 /** Everything a training run reads, opened and checked; the training step itself is compiled by `compile`. */
@@ -96,6 +98,16 @@ export async function pinnedWeights(config: TrainConfig, fetching: LocateOptions
   return { ...config, ...(await pinned({ model: config.model, modelConfig: config.modelConfig })), rewards, evaluation };
 }
 
+/** Pictures of an evaluation that one waits for without a graphics card, at about a minute each. */
+const patientPictures = 32;
+
+/** A warning where evaluations without a graphics card would take hours that nobody asked for; undefined where they do not. */
+export function slowEvaluation({ provider, evaluation: { seeds } }: Pick<TrainConfig, "provider" | "evaluation">, model: Pick<OpenedModel, "latentShape" | "imageSize">, prompts: number): string | undefined {
+  const pictures = 2 * prompts * seeds;
+  if (provider !== "cpu" || !isFullSize(model) || pictures <= patientPictures) return undefined;
+  return `comparing base and tuned model makes ${pictures} pictures of ${model.imageSize} pixels, about a minute each without a graphics card: --set evaluation.count=4 compares fewer prompts, --set evaluation.every=0 only at the end`;
+}
+
 /** Opens the rewards of a configuration. @throws UsageError `reward-twice`, `reward-not-differentiable` */
 async function openRewards(config: TrainConfig, backend: Backend, fetching: LocateOptions): Promise<OpenedReward[]> {
   const opened: OpenedReward[] = [];
@@ -142,12 +154,14 @@ function evaluationRules(config: TrainConfig, trained: readonly WeightedMetric[]
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
 export async function openSession(config: TrainConfig, warn: (text: string) => void, fetching: LocateOptions = {}): Promise<TrainSession> {
-  const backend = nodeBackend({ threads: config.threads, provider: config.provider });
-  const model = requireConsistencyModel(await openModel(config.model, { fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
+  const backend = await openNodeBackend({ threads: config.threads, provider: config.provider });
+  const model = requireConsistencyModel(await openModel(config.model, { imageSize: config.imageSize, fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
   const prompts = await resolvePrompts(config.prompts);
   const heldOut = await resolvePrompts(config.evaluation.prompts, config.evaluation.count);
   const shared = prompts.prompts.filter((prompt) => heldOut.prompts.includes(prompt));
   if (shared.length > 0) warn(`${shared.length} of the ${heldOut.prompts.length} evaluation prompts are also trained on, so the evaluation is not held out`);
+  const slow = slowEvaluation(config, model, heldOut.prompts.length);
+  if (slow !== undefined) warn(slow);
   const layout = adapterLayout(model, config.lora);
   const rewards = await openRewards(config, backend, fetching);
   const others = await openHeldOutMetrics(config.evaluation.metrics && metricSettings(config), { model: config.model, trained: config.rewards, prompts: heldOut.prompts }, backend, fetching);
@@ -195,7 +209,8 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
     typicalDivergence: typical,
     measureRewards: () => measureRewards(rewards, { model, settings, prompts: prompts.prompts, seed: config.seed, contexts, backend }),
     compile: async (measured) => {
-      const { batchSize, checkpointing, lora, divergence, backpropSteps } = config;
+      const { batchSize, lora, divergence, backpropSteps } = config;
+      const checkpointing = config.checkpointing === "auto" ? (isFullSize(model) ? "step" : "none") : config.checkpointing;
       const { parts, unet, vae, latentShape } = model;
       const trained = rewards.map(({ reward, gradient, weight: factor, setting }): TrainedReward => ({ reward, gradient, weight: factor, normalization: normalizationOf(setting, measured) }));
       const step = await compileRocmStep({
@@ -217,6 +232,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
         checkpointing,
       });
       compiled = step;
+      if (config.provider === "cpu") checkMemory(step, freeMemory(), checkpointing, warn);
       collectGarbage();
       const width = unet.timeCondProjDim;
       const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);

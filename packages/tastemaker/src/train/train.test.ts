@@ -3,7 +3,7 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { encodeSafetensors, loadCheckpoint, readTensorFloat32 } from "@tastemaker/diffusion";
+import { encodeSafetensors, float16ToFloat32, float32ToFloat16, loadCheckpoint, readTensorFloat32, type TensorToStore } from "@tastemaker/diffusion";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runCommandLine } from "../cli/run-command-line.ts";
 import { openNodeFile } from "../platform/node-files.ts";
@@ -84,6 +84,23 @@ async function expectError(message: RegExp, ...args: string[]): Promise<void> {
   expect(stdout).toBe("");
 }
 
+/** A copy of the model whose weights are stored as half precision, or as float32 rounded to it. */
+async function copyModel(name: string, dtype: "F16" | "F32"): Promise<string> {
+  const copy = join(folder, name);
+  await cp(world.model, copy, { recursive: true });
+  for (const part of ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"]) {
+    const path = join(copy, `${part}.safetensors`);
+    const checkpoint = await loadCheckpoint([await openNodeFile(path)]);
+    const tensors = checkpoint.keys().map(async (key): Promise<[string, TensorToStore]> => {
+      const { file, entry } = checkpoint.entry(key);
+      const half = float32ToFloat16(await readTensorFloat32(file, entry));
+      return [key, dtype === "F16" ? { dtype, shape: entry.shape, data: half } : { dtype, shape: entry.shape, data: float16ToFloat32(half) }];
+    });
+    await writeFile(path, encodeSafetensors(new Map(await Promise.all(tensors))));
+  }
+  return copy;
+}
+
 describe("training does not depend on how it is computed", () => {
   const settings = { batchSize: 4, accumulation: 1, iterations: 4, learningRate: 1e-3 };
   let reference: string;
@@ -107,8 +124,14 @@ describe("training does not depend on how it is computed", () => {
     await expectSameBytes(reference, await train("two-threads", settings, "--threads", "2"));
   });
 
-  it("checkpointing by step equals one whole program", async () => {
-    const found = await distance(reference, await train("stepwise", { ...settings, checkpointing: "step" }));
+  it.each(["none", "step", "block"])("half-precision weights give what the same numbers in float32 give (checkpointing %s)", async (checkpointing) => {
+    const [half, single] = await Promise.all([copyModel(`half-${checkpointing}`, "F16"), copyModel(`single-${checkpointing}`, "F32")]);
+    const runs = { half: await train(`from-half-${checkpointing}`, { ...settings, model: half, checkpointing }), single: await train(`from-single-${checkpointing}`, { ...settings, model: single, checkpointing }) };
+    await expectSameBytes(runs.single, runs.half);
+  });
+
+  it.each(["step", "block"])("checkpointing by %s equals one whole program", async (checkpointing) => {
+    const found = await distance(reference, await train(`checkpointing-${checkpointing}`, { ...settings, checkpointing }));
     expect(found.metrics).toBeLessThan(1e-4);
     expect(found.adapter).toBeLessThan(1e-4);
   });

@@ -18,12 +18,17 @@ export interface Executable {
   readonly memory?: MemoryEstimate;
   /** Runs once. Missing, unknown or misshapen inputs are errors; outputs are fresh copies. */
   run(inputs: Readonly<Record<string, HostTensor | HostData>>): Promise<Record<string, HostTensor>>;
+  /**
+   * Gives back what a run leaves behind for the next one (onnxruntime's arena: the peak of the largest run); the next run takes it again. For large
+   * programs that take turns, so that their peaks do not add up. Results do not depend on it.
+   */
+  rest(): Promise<void>;
   /** Gives memory back; the executable cannot run afterwards. */
   dispose(): Promise<void>;
 }
 
 export interface CompileOptions {
-  /** `fast` copies and reorders frozen weights (small models); `low` keeps them in their files; default by size (512 MiB). */
+  /** `fast` copies and reorders frozen weights (small models); `low` keeps them in their files; default by size (128 MiB). */
   readonly memory?: "fast" | "low";
 }
 
@@ -34,7 +39,7 @@ export interface Backend {
 }
 
 /** Checks the inputs against the program and gives bare number lists a shape. */
-export function bindInputs(traced: Program, inputs: Readonly<Record<string, HostTensor | HostData>>): Map<string, HostTensor> {
+export function bindInputs(traced: Pick<Program, "inputs">, inputs: Readonly<Record<string, HostTensor | HostData>>): Map<string, HostTensor> {
   const known = new Set(traced.inputs.map(({ name }) => name));
   for (const name of Object.keys(inputs)) {
     if (!known.has(name)) throw new UsageError("unknown-input", `run: expected inputs ${[...known].join(", ")}, got "${name}"`);

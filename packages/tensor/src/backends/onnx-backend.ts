@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
 import { InternalError, UsageError } from "../errors.ts";
-import { type EncodedParts, encodeInParts } from "../onnx/encode.ts";
+import { type EncodedParts, type EncodedProgram, encodeInParts } from "../onnx/encode.ts";
 import type { MemoryEstimate } from "../onnx/memory.ts";
 import type { DType } from "../shape.ts";
 import { type Backend, bindInputs, type HostData, type HostTensor } from "./backend.ts";
@@ -9,8 +9,6 @@ import { type Backend, bindInputs, type HostData, type HostTensor } from "./back
 export interface OnnxRuntime {
   readonly InferenceSession: { create(model: Uint8Array, options?: InferenceSession.SessionOptions): Promise<InferenceSession> };
   readonly Tensor: typeof OrtTensor;
-  /** Names of the execution providers in this build (onnxruntime-node). */
-  listSupportedBackends?(): readonly { readonly name: string; readonly bundled: boolean }[];
 }
 
 export interface OnnxBackendOptions {
@@ -20,11 +18,17 @@ export interface OnnxBackendOptions {
   readonly threads?: number;
 }
 
-/** Weights above this size are used in place from their files; below, copied and reordered for speed. */
-const LOW_MEMORY_BYTES = 512 * 2 ** 20;
+/** Weights above this size are used in place from their files; below, copied and reordered for speed: once widened, once packed, once turned. */
+const LOW_MEMORY_BYTES = 128 * 2 ** 20;
 
 /** Above this many nodes onnxruntime's rewrites take longer than they save: seven seconds for eight U-Net steps with gradients. */
 const LARGE_GRAPH_NODES = 4000;
+
+/** A large graph hides its shapes from onnxruntime when that saves more than this. */
+const HIDING_BYTES = 512 * 2 ** 20;
+
+/** Above this many nodes the time for hiding shapes is not worth any memory. */
+const MOST_HIDDEN_NODES = 12_000;
 
 /** Slower than what it replaces (measured). */
 const SLOW_OPTIMIZERS = ["SkipLayerNormFusion"];
@@ -44,6 +48,18 @@ const PATIENT_OPTIMIZERS = [
   "QDQPropagationTransformer", "QDQS8ToU8Transformer", "QDQSelectorActionTransformer", "QuickGeluFusion", "ReshapeFusion", "SimplifiedLayerNormFusion", "SliceConcatToSpaceToDepthFusion", "TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider",
   "WeightBiasQuantization", "WhereDummyDq",
 ];
+
+/** What to do where a provider does not start. */
+export const PROVIDER_CURES: Readonly<Record<"cuda" | "webgpu", string>> = {
+  cuda: "onnxruntime's CUDA libraries are downloaded apart: with CUDA 12 and cuDNN 9 on Linux x64 run `ONNXRUNTIME_NODE_INSTALL=cuda12 node node_modules/onnxruntime-node/script/install`; otherwise use --provider webgpu or cpu",
+  webgpu: "install the graphics card's driver (on Linux its Vulkan driver, or Mesa 25 or newer), or use --provider cpu",
+};
+
+/** What onnxruntime says without where in its sources it says it, on one line. */
+export function runtimeReason(error: unknown): string {
+  const text = (error instanceof Error ? error.message : String(error)).replaceAll(/\s+/g, " ").trim();
+  return text.replace(/^.* was false\. /, "").replace(/^.*\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : /, "").slice(0, 300);
+}
 
 /** Settings of a session; see `onnxBackend` for why. */
 function sessionOptions(settings: {
@@ -74,6 +90,18 @@ function sessionOptions(settings: {
       optimization: { disable_specified_optimizers: (isLarge ? PATIENT_OPTIMIZERS : SLOW_OPTIMIZERS).join(";") },
     },
   };
+}
+
+/**
+ * Chooses whether onnxruntime may know the shapes. Hidden ones use memory better, but it then needs time with the square of the nodes: seven seconds for
+ * 8 000 instead of half a second. Large graphs hide them where that saves more than it costs.
+ */
+function finishProgram(parts: EncodedParts, prepared: ReadonlyMap<string, Float32Array>, mayHide: boolean): EncodedProgram {
+  if (!mayHide || parts.nodeCount > MOST_HIDDEN_NODES) return parts.finish(prepared, false);
+  const hidden = parts.finish(prepared, true);
+  if (parts.nodeCount <= LARGE_GRAPH_NODES) return hidden;
+  const shown = parts.finish(prepared, false);
+  return shown.memory.peakBytes - hidden.memory.peakBytes > HIDING_BYTES ? hidden : shown;
 }
 
 /** Runs the part of a program that is the same every time. */
@@ -115,33 +143,48 @@ export function onnxBackend(ort: OnnxRuntime, options: OnnxBackendOptions = {}):
       const isOptimised = weightBytes > 0 && !isLow && !hasSegments;
       const parts = encodeInParts(traced, { provider, convInputGradient: isOptimised ? "flip" : "transpose" }, isOptimised);
       const isLarge = parts.nodeCount > LARGE_GRAPH_NODES;
-      // Hidden shapes use memory better, but onnxruntime then needs time with the square of the nodes (forty seconds for 20 000).
-      const hideShapes = provider === "cpu" && !isOptimised && !isLarge;
-      let session: InferenceSession;
       let memory: MemoryEstimate;
+      /** A promise, so that runs that overlap after a rest share one. */
+      let session: Promise<InferenceSession> | undefined;
+      /** Opens the session again after a rest. Where weights were copied and folded that would do it all again, so those do not rest. */
+      let reopen: (() => Promise<InferenceSession>) | undefined;
       try {
-        const { model, folder, memory: estimate } = parts.finish(await prepare(ort, parts.preparation, threads), hideShapes);
+        const { model, folder, memory: estimate } = finishProgram(parts, await prepare(ort, parts.preparation, threads), provider === "cpu" && !isOptimised);
         memory = estimate;
-        session = await ort.InferenceSession.create(model, sessionOptions({ provider, threads, level: isOptimised ? "all" : "disabled", folder, keepsWeightsInPlace: isLow, isLarge }));
+        const open = (): Promise<InferenceSession> =>
+          ort.InferenceSession.create(model, sessionOptions({ provider, threads, level: isOptimised ? "all" : "disabled", folder, keepsWeightsInPlace: isLow, isLarge }));
+        session = open();
+        await session;
+        if (!isOptimised) reopen = open;
       } catch (error) {
         if (provider === "cpu") throw new InternalError(`onnxruntime refused a program: ${String(error)}`);
-        const available = ort.listSupportedBackends?.().map(({ name }) => name).join(", ") ?? "unknown";
-        throw new UsageError("provider-unavailable", `provider: expected one that starts here, got ${provider} (${String(error)}); this build knows ${available}`, "use --provider cpu");
+        throw new UsageError("provider-unavailable", `provider: expected one that starts here, got ${provider} (${runtimeReason(error)})`, PROVIDER_CURES[provider]);
       }
+      // The program itself, a hundred megabytes of small objects for a U-Net with gradients, is not needed any more.
+      const inputs = { inputs: traced.inputs };
+      const outputs = traced.outputs.map(({ name, tensor: { shape, dtype } }) => ({ name, shape, dtype }));
+      const release = async (): Promise<void> => {
+        const opened = session;
+        session = undefined;
+        await (await opened)?.release();
+      };
       return {
         memory,
-        run: async (inputs) => {
-          const bound = bindInputs(traced, inputs);
+        run: async (given) => {
           const feeds: Record<string, OrtTensor> = {};
-          for (const [name, { shape, dtype, data }] of bound) feeds[name] = new ort.Tensor(dtype, toRuntime(data, dtype) as Float32Array, [...shape]) as OrtTensor;
-          const results = await session.run(feeds);
-          const outputs: Record<string, HostTensor> = {};
-          for (const { name, tensor } of traced.outputs) {
-            outputs[name] = { shape: tensor.shape, dtype: tensor.dtype, data: results[`out:${name}`]!.data as HostData };
-          }
-          return outputs;
+          for (const [name, { shape, dtype, data }] of bindInputs(inputs, given)) feeds[name] = new ort.Tensor(dtype, toRuntime(data, dtype) as Float32Array, [...shape]) as OrtTensor;
+          session ??= reopen?.();
+          if (session === undefined) throw new InternalError("a program was run after it was disposed of");
+          const results = await (await session).run(feeds);
+          return Object.fromEntries(outputs.map(({ name, shape, dtype }): [string, HostTensor] => [name, { shape, dtype, data: results[`out:${name}`]!.data as HostData }]));
         },
-        dispose: async () => session.release(),
+        rest: async () => {
+          if (reopen !== undefined) await release();
+        },
+        dispose: async () => {
+          reopen = undefined;
+          await release();
+        },
       };
     },
   };

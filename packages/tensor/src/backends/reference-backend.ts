@@ -18,6 +18,7 @@ export function referenceBackend(readWeight: (source: WeightSource) => Float64Ar
           traced.outputs.map(({ name, tensor }) => [name, { shape: tensor.shape, dtype: tensor.dtype, data: Float64Array.from(values.get(tensor)!) }]),
         );
       },
+      rest: async () => {},
       dispose: async () => {},
     }),
   };

@@ -16,7 +16,8 @@ import { normal } from "../random.ts";
 import { type Shape, sizeOf } from "../shape.ts";
 import type { WeightSource } from "../tensor.ts";
 import { difference } from "../testing/difference.ts";
-import { runOnnx } from "../testing/run-program.ts";
+import { runOnnx, runtime } from "../testing/run-program.ts";
+import { onnxBackend } from "./onnx-backend.ts";
 import { referenceBackend } from "./reference-backend.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "tensor-weights-")));
@@ -88,6 +89,20 @@ describe("frozen weights in files", () => {
     expect(Array.from(actual["copy"]!.data)).toEqual(Array.from(exact["copy"]!.data));
     expect(Array.from(actual["kernel"]!.data)).toEqual(Array.from(exact["kernel"]!.data));
     for (const name of ["y", "dx"]) expect(difference(actual[name]!.data, exact[name]!.data), name).toBeLessThan(1e-6);
+  });
+
+  it("give the same numbers after a rest, and none after the end", async () => {
+    for (const memory of ["fast", "low"] as const) {
+      const executable = await onnxBackend(runtime).compile(build(), { memory });
+      const before = await executable.run(inputs);
+      await executable.rest();
+      await executable.rest();
+      expect(await executable.run(inputs)).toEqual(before);
+      const [left, right] = await Promise.all([executable.rest(), executable.run(inputs)]);
+      expect([left, right]).toEqual([undefined, before]);
+      await executable.dispose();
+      await expect(executable.run(inputs)).rejects.toThrow("disposed of");
+    }
   });
 
   it("stay out of the model's bytes", () => {

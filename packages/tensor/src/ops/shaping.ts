@@ -99,6 +99,13 @@ export const sliceOperator: Operator<SliceAttributes> = {
     const axes = shape.flatMap((n, i) => (starts[i] === 0 && ends[i] === n && !flips[i] ? [] : [i]));
     if (axes.length === 0) return emit.node("Identity", [x!]);
     const isReversed = (i: number): boolean => flips[i] === 1 && starts[i]! < ends[i]!;
+    if (emit.provider === "webgpu" && axes.some(isReversed)) {
+      // onnxruntime's WebGPU kernel is right only where the whole of one axis is reversed.
+      let y = x!;
+      if (axes.some((i) => starts[i]! > 0 || ends[i]! < shape[i]!)) y = emit.node("Slice", [y, emit.ints(axes.map((i) => starts[i]!)), emit.ints(axes.map((i) => ends[i]!)), emit.ints(axes)])[0]!;
+      for (const i of axes.filter(isReversed)) y = emit.node("Slice", [y, emit.ints([-1]), emit.ints([starts[i]! - ends[i]! - 1]), emit.ints([i]), emit.ints([-1])])[0]!;
+      return [y];
+    }
     const first = axes.map((i) => (isReversed(i) ? ends[i]! - 1 : starts[i]!));
     // A reversed slice that reaches element 0 needs an end below −size.
     const last = axes.map((i) => (isReversed(i) ? (starts[i] === 0 ? -shape[i]! - 1 : starts[i]! - 1) : ends[i]!));

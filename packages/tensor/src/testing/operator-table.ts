@@ -144,6 +144,7 @@ const attentionRows: OperatorRow[] = [
   row(attentionOperator, "one head", [real([2, 4, 3]), real([2, 4, 3]), real([2, 4, 3])], { heads: 1, scale: 0.6, causal: false }),
   row(attentionOperator, "fewer keys than queries", [real([2, 5, 8]), real([2, 3, 8]), real([2, 3, 8])], { heads: 2, scale: 0.5, causal: false }),
   row(attentionOperator, "more keys than queries", [real([1, 2, 6]), real([1, 7, 6]), real([1, 7, 6])], { heads: 3, scale: 0.7, causal: false }),
+  row(attentionOperator, "many keys", [real([1, 2, 4]), real([1, 515, 4]), real([1, 515, 4])], { heads: 2, scale: 0.7, causal: false }),
   row(attentionOperator, "causal", [real([2, 5, 8]), real([2, 5, 8]), real([2, 5, 8])], { heads: 2, scale: 0.5, causal: true }),
   row(attentionOperator, "gradient head by head", [real([2, 4, 6]), real([2, 3, 6]), real([2, 3, 6])], { heads: 3, scale: 0.7, causal: false, chunkBytes: 1 }),
   row(attentionOperator, "causal, gradient two heads at a time", [real([1, 3, 8]), real([1, 3, 8]), real([1, 3, 8])], {

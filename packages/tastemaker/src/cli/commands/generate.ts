@@ -20,6 +20,8 @@ export interface GenerateOptions {
   readonly out: string;
   readonly count: number;
   readonly steps: number;
+  /** Side of the pictures in pixels; default: the model's own. */
+  readonly size?: number;
   readonly guidance?: number;
   readonly seed: number;
   readonly threads: number;
@@ -41,6 +43,7 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
     .option("--count <n>", "pictures per prompt", wholeNumber(1, 10_000), 1)
     .option("--steps <n>", "sampling steps", wholeNumber(1, 50), 8)
+    .option("--size <pixels>", "side of the pictures (default: what the model was trained for)", wholeNumber(8, 4096))
     .option("--guidance <w>", `guidance scale (default: ${worldGuidanceScale} for emoji, ${usualGuidanceScale} for other models)`, realNumber(1, 100))
     .option("--seed <n>", "equal seeds give equal pictures", wholeNumber(0), 0)
     .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
