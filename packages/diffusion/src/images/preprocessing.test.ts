@@ -53,6 +53,9 @@ describe("HPSv2's picture values", () => {
     [53, 304, 224, true, 92 + 27, 221, 0.6134850382804871],
     [12, 1013, 224, false, 110, 216, 0.2023249864578247],
     [60, 1501, 28, false, 13, 26, 0.6065848469734192],
+    // One pixel wide: torch repeats the first row.
+    [60, 4, 14, true, 0, 6, 0.4424578547477722],
+    [60, 4, 14, true, 13, 6, 0.4424578547477722],
   ] as const;
 
   it.each(cases)("%d×%d to %d (antialiased: %s) round where torch does", (height, width, size, isAntialiased, y, x, expected) => {

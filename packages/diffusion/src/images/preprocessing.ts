@@ -107,7 +107,7 @@ function resizePlane({ width, pixels }: Picture, channel: number, rows: readonly
 /**
  * HPSv2's rule: longer side to `size`, cubic on real numbers, padded with black (before normalising) to a square, the odd pixel at the bottom or right.
  * A picture so narrow that nothing of it would be left is refused with `picture-shape`.
- * Where the result would be one pixel wide, torch 2.15 repeats its first row downwards; that is not imitated.
+ * Where the result is one pixel wide, torch (2.15, antialiased, on a CPU) repeats its first row downwards; the library path does so, too.
  * A picture whose longer side already is `size` is not resized; HPSv2 does not pad it either, so that a picture that is not square does not fit the model there; here it is padded.
  *
  * @param isAntialiased false: as torchvision before 0.17 resized tensors by default.
@@ -134,6 +134,7 @@ export function longerSidePad(size: number, isAntialiased: boolean = true, stati
       for (let c = 0; c < 3; c++) {
         values.fill(normalize(0, c), c * size * size, (c + 1) * size * size);
         const resized = resizePlane(picture, c, rows, columns);
+        if (isAntialiased && wide === 1) resized.fill(resized[0]!);
         for (let y = 0; y < tall; y++) {
           for (let x = 0; x < wide; x++) values[(c * size + top + y) * size + left + x] = normalize(resized[y * wide + x]!, c);
         }

@@ -96,7 +96,7 @@ export function readsPrompt(metric: Metric): boolean {
 }
 
 /** Small files beside weights that change what a network computes. */
-const companionNames = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"] as const;
+const companionNames = ["config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"] as const;
 
 /** Names of a setting that carry their commit: all files behind them are known by it. */
 export function remoteNames({ path, vocabulary, clip }: MetricSetting): string[] {

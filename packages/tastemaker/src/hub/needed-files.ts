@@ -40,7 +40,7 @@ export const neededForVocabulary: NeededFiles = async (folder) => {
 /** A transformers `CLIPModel` whose tokenizer, if any is needed, lies elsewhere. */
 export const neededForClipTowers: NeededFiles = async (folder) => {
   parseClipConfig(asJsonObject(await folder.readJson("config.json"), `${folder.path}/config.json`));
-  await openThose(folder, ["preprocessor_config.json"]);
+  await openThose(folder, ["preprocessor_config.json", "processor_config.json"]);
   return findWeightFiles(folder, "", "model");
 };
 
