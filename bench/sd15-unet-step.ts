@@ -1,7 +1,8 @@
 // Time and memory of one U-Net step of Stable Diffusion 1.5's size, forwards and backwards (gradients of the latents and of a rank-16 adapter), with random weights.
 // Run: npx tsx --conditions=@tastemaker/source bench/sd15-unet-step.ts [--size 64] [--scale 1] [--runs 3] [--dtype F32|F16] [--keep] [--result FILE.json]
 // --keep: keeps every intermediate value, as PyTorch does, instead of recomputing blocks. CPU seconds (of all threads) tell more than seconds where others work too.
-// The PyTorch side: OMP_WAIT_POLICY=PASSIVE python ../shared/bench/torch_unet_step.py
+// In turns with PyTorch: --keep --python /tmp/torch/bin/python [--peer ../shared/bench/torch_unet_step.py] [--rounds 3]
+import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,10 +19,13 @@ const { values: options } = parseArgs({
     runs: { type: "string", default: "3" },
     dtype: { type: "string", default: "F32" },
     keep: { type: "boolean", default: false },
+    python: { type: "string" },
+    peer: { type: "string", default: "../shared/bench/torch_unet_step.py" },
+    rounds: { type: "string", default: "1" },
     result: { type: "string" },
   },
 });
-const [size, scale, runs] = [Number(options.size), Number(options.scale), Number(options.runs)];
+const [size, scale, runs, rounds] = [options.size, options.scale, options.runs, options.rounds].map(Number) as [number, number, number, number];
 const dtype = options.dtype === "F16" ? "F16" : "F32";
 const width = dtype === "F16" ? 2 : 4;
 
@@ -126,7 +130,26 @@ const feeds = Object.fromEntries(traced.inputs.map(({ name, tensor: { shape } })
 const seconds: number[] = [];
 const cpuSeconds: number[] = [];
 let gradientNorm = 0;
-for (let i = 0; i < runs; i++) {
+
+interface PeerRound {
+  readonly torch: string;
+  readonly forwardS: number;
+  readonly forwardBackwardS: number;
+  readonly peakRssMiB: number;
+}
+const peerRounds: PeerRound[] = [];
+/** PyTorch's median of so many runs, in a process of its own; its first run warms up and is not counted. */
+function runPeer(): void {
+  if (options.python === undefined) return;
+  const args = [options.peer, "--threads", "2", "--size", `${size}`, "--scale", `${scale}`, "--iterations", `${runs}`];
+  const text = execFileSync(options.python, args, { encoding: "utf8", env: { ...process.env, OMP_WAIT_POLICY: "PASSIVE", OMP_NUM_THREADS: "2" }, stdio: ["ignore", "pipe", "ignore"] });
+  peerRounds.push(JSON.parse(text.trim().split("\n").at(-1)!) as PeerRound);
+}
+
+/** Seconds of this side's runs but the first, which reads the weights into memory. */
+const warm = (all: readonly number[]): readonly number[] => (all.length > 1 ? all.slice(1) : all);
+for (let i = 0; i < runs * rounds + 1; i++) {
+  if (i > 0 && (i - 1) % runs === 0) runPeer();
   lap();
   const before = process.cpuUsage();
   const results = await executable.run(feeds);
@@ -145,7 +168,13 @@ writeResult(options.result, {
   recomputed: !options.keep,
   size, scale, dtype, parameters: bytes / width, weightsMiB: bytes / 2 ** 20,
   traceS, compileS, startS: traceS + compileS,
-  forwardBackwardS: median(seconds), bestS: Math.min(...seconds), secondsOfEachRun: seconds, cpuSecondsOfEachRun: cpuSeconds,
+  forwardBackwardS: median(warm(seconds)), bestS: Math.min(...seconds), secondsOfEachRun: seconds, cpuSecondsOfEachRun: cpuSeconds,
   anonymousMiB: { start: startMiB, compiled: compiledMiB, afterRuns: peakAnonymousMiB },
   estimate: describeMemory(executable.memory!), gradientNorm,
+  ...(peerRounds.length === 0
+    ? {}
+    : {
+        torch: { medianS: median(peerRounds.map(({ forwardBackwardS }) => forwardBackwardS)), rounds: peerRounds },
+        ratio: { time: median(warm(seconds)) / median(peerRounds.map(({ forwardBackwardS }) => forwardBackwardS)) },
+      }),
 });
