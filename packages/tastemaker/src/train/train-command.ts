@@ -9,6 +9,7 @@ import { openRunEvents } from "../logs/run-events.ts";
 import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
 import { describeFinding, watchSummary } from "../report/watch-summary.ts";
+import { openNodeBackend } from "../platform/runtime.ts";
 import { writeReport } from "../report/write-report.ts";
 import { wallClock } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
@@ -143,6 +144,8 @@ export async function trainAndReport(given: TrainConfig, context: TrainContext):
   const { output, signal } = context;
   const warn = (text: string): void => output.note(`warning: ${text}`);
   const fetching = { note: warn, signal };
+  // Before anything is fetched for a graphics card that is not there.
+  await openNodeBackend({ threads: given.threads, provider: given.provider });
   const config = await pinnedWeights(absolutePaths(given), fetching);
   const out = config.out ?? chooseFolder(config);
   // Before minutes are spent on a folder that cannot be used.

@@ -40,7 +40,7 @@ describe("captions of the emoji world", () => {
       fc.property(anyScene, (scene) => {
         expect(parseCaption(printCaption(scene))).toEqual(scene);
       }),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 1 },
     );
   });
 
@@ -50,7 +50,7 @@ describe("captions of the emoji world", () => {
         anyScene,
         (scene) => clipWords(printCaption(scene)).length + 2 <= worldContextLength,
       ),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 1 },
     );
   });
 
