@@ -1,18 +1,9 @@
-import { type Tensor, UsageError, add, concat, constant, mean, mul, sliceAxis, square, sub } from "@tastemaker/tensor";
+import { type Tensor, UsageError, add, constant, mean, mul, square } from "@tastemaker/tensor";
 
 import type { DdimStep } from "../schedulers/ddim.ts";
 import { gaussianLogProbTerms } from "../schedulers/log-prob.ts";
-import { type Denoiser, predict } from "./denoiser.ts";
+import { type Denoiser, type DdimGuidance, predictGuided } from "./denoiser.ts";
 import { sinusoidOfStep } from "./lcm.ts";
-
-export interface DdimGuidance {
-  /** w: the guided output is u + w (c − u). */
-  readonly scale: number;
-  /** Text encoder's last hidden state of the prompts, `[B, L, E]`. */
-  readonly context: Tensor;
-  /** The same of the empty prompt, `[B, L, E]`. */
-  readonly uncondContext: Tensor;
-}
 
 /** Every state of a sampling run; `[B, C, H, W]` unless said. */
 export interface DdimRun {
@@ -39,20 +30,16 @@ export interface DdimRun {
  * @param noise z_0 … z_(N−1) of the latents' shape; may be left out when every σ is 0.
  * @throws UsageError `noise-count` for another number of noise tensors.
  */
-export function sampleDdim(denoiser: Denoiser, schedule: readonly DdimStep[], latents: Tensor, noise: readonly Tensor[], { scale, context, uncondContext }: DdimGuidance): DdimRun {
+export function sampleDdim(denoiser: Denoiser, schedule: readonly DdimStep[], latents: Tensor, noise: readonly Tensor[], guidance: DdimGuidance): DdimRun {
   const isStochastic = schedule.some(({ sigma }) => sigma > 0);
   const expected = isStochastic ? schedule.length : 0;
   if (noise.length !== expected && noise.length !== schedule.length) throw new UsageError("noise-count", `noise: expected ${expected} tensors for ${schedule.length} steps, got ${noise.length}`);
-  const batch = latents.shape[0]!;
-  const both = { context: concat([uncondContext, context], 0) };
   const x = [latents];
   const run = { output: [] as Tensor[], original: [] as Tensor[], mean: [] as Tensor[], logProb: [] as Tensor[] };
   for (const [i, step] of schedule.entries()) {
     const current = x[i]!;
     const sinusoid = sinusoidOfStep(denoiser.config, step.timestep);
-    const pair = predict(denoiser, concat([current, current], 0), constant(sinusoid, [1, sinusoid.length]), both);
-    const u = sliceAxis(pair, 0, 0, batch);
-    const output = add(u, mul(sub(sliceAxis(pair, 0, batch, 2 * batch), u), scale));
+    const output = predictGuided(denoiser, current, constant(sinusoid, [1, sinusoid.length]), guidance);
     const mu = add(mul(current, step.meanFromSample), mul(output, step.meanFromOutput));
     run.output.push(output);
     run.original.push(add(mul(current, step.originalFromSample), mul(output, step.originalFromOutput)));

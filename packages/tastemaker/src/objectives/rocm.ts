@@ -44,7 +44,7 @@ export interface NextPoint {
 }
 
 /** The network whose row b uses the adapter `scale[b]` times. */
-function withScale({ base, adapter, factor }: TunedDenoiser, scale: readonly number[]): Denoiser {
+export function withScale({ base, adapter, factor }: TunedDenoiser, scale: readonly number[]): Denoiser {
   return { ...base, scope: withLora(base.scope, { targets: adapter, scale, factor }) };
 }
 
