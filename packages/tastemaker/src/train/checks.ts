@@ -60,6 +60,33 @@ export function checkDivergenceIsZero(divergence: number, typical: number): void
   throw new InternalError(`training: expected divergence 0 before the first update, got ${divergence}`);
 }
 
+/** @throws InternalError unless every value is exactly the expected one */
+function checkExactly(what: string, expected: number, values: ArrayLike<number>, where: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === expected) continue;
+    const many = values.length === 1 ? "" : `, element ${i} of ${values.length}`;
+    throw new InternalError(`training: expected ${what} to be exactly ${expected} before the first update, got ${values[i]} (at ${where}${many})`);
+  }
+}
+
+/**
+ * Before the first update on new samples the policy is the one that made them, so every ratio is exactly 1: the old log-probabilities come from the program that trains.
+ * @param where What the ratios belong to, e.g. `step 3 of iteration 1`.
+ * @throws InternalError otherwise: old and new policy do not mean the same numbers
+ */
+export function checkFirstRatio(ratios: ArrayLike<number>, where: string): void {
+  checkExactly("the ratio of new to old policy", 1, ratios, where);
+}
+
+/**
+ * Before the very first update the tuned model is the base model, so every KL between them is exactly 0.
+ * @param where What the values belong to, e.g. `step 3 of iteration 1`.
+ * @throws InternalError otherwise: the adapter does not start at zero, or the reference is another model
+ */
+export function checkFirstKl(values: ArrayLike<number>, where: string): void {
+  checkExactly("the KL of tuned to base model", 0, values, where);
+}
+
 /** What each way of keeping values can be lowered to. */
 const lessMemory: Readonly<Record<Checkpointing, string>> = {
   none: "use --checkpointing step",
