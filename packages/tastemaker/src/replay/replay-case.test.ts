@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from "vitest";
 
 import { sharedPath } from "../../../tensor/src/testing/shared.ts";
 import { readNodeWeight } from "../platform/node-files.ts";
+import { checkFirstKl, checkFirstRatio } from "../train/checks.ts";
 import { type Tolerance, readCase, readCaseTensors } from "./case-file.ts";
 import { judge } from "./judge.ts";
 import { type ReplayCaseOptions, replayCase } from "./replay-case.ts";
@@ -54,7 +55,7 @@ async function failures(name: string, backend: Backend, options: ReplayCaseOptio
 }
 
 describe("recorded cases on onnxruntime", () => {
-  it.skipIf(root === undefined).each(["sample", "rocm", "optimizer", "lora-export"].flatMap(casesOf))("%s is within its tolerance", async (name) => {
+  it.skipIf(root === undefined).each(["sample", "rocm", "baselines", "optimizer", "lora-export"].flatMap(casesOf))("%s is within its tolerance", async (name) => {
     expect(await failures(name, runtime)).toEqual([]);
   });
 
@@ -76,6 +77,45 @@ describe("recorded cases in float64", () => {
   });
 });
 
+describe("baselines", () => {
+  const folder = mkdtempSync(join(tmpdir(), "tastemaker-baselines-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  // The others do too, in minutes.
+  it.skipIf(root === undefined).each(["rlcm-ppo-sum", "rlcm-ppo-last-step-noise", "dpok-epsilon-mse"])("%s agrees to 1e-9 in float64", async (name) => {
+    expect(await failures(join("baselines", name), reference, {}, ({ absolute }) => ({ relative: 1e-9, absolute: absolute * 1e-3 }))).toEqual([]);
+  });
+
+  const ratiosOf = async (directory: string): Promise<number[]> => {
+    const results = await replayCase(directory, runtime);
+    return ["ratio", "ratio_a", "ratio_b"].flatMap((key) => Array.from(results.get(key)?.data ?? [], Number));
+  };
+
+  it.skipIf(root === undefined)("with an adapter that is still zero have KLs of exactly 0 and ratios to the base model of exactly 1, in float32", async () => {
+    const kls = (await replayCase(join(root!, "baselines/dpok-first-update"), runtime)).get("kl")!;
+    checkFirstKl(Array.from(kls.data, Number), "dpok");
+    expect(kls.shape).toEqual([20, 1]);
+    const ratios = await ratiosOf(join(root!, "baselines/d3po-first-update"));
+    checkFirstRatio(ratios, "d3po");
+    expect(ratios).toHaveLength(80);
+    await expect(ratiosOf(join(root!, "baselines/d3po")).then((found) => checkFirstRatio(found, "d3po"))).rejects.toThrow(/ratio of new to old policy to be exactly 1/);
+  });
+
+  it.skipIf(root === undefined).each(["rlcm-ppo", "rlcm-ppo-sum", "ddpo-ppo"])("%s has ratios of exactly 1 in float32 where the program itself gave the old log-probabilities", async (name) => {
+    const source = join(root!, "baselines", name);
+    const stored = new Map<string, TensorToStore>([...(await readCaseTensors(join(source, "inputs.safetensors")))].map(([key, { shape, data, dtype }]) => [key, dtype === "int32" ? { dtype: "I32", shape, data: Int32Array.from(data) } : { dtype: "F64", shape, data }]));
+    const { shape, data } = (await replayCase(source, runtime)).get("log_prob")!;
+    stored.set("old_log_prob", { dtype: "F64", shape, data: Float64Array.from(data) });
+    writeFileSync(join(folder, "inputs.safetensors"), encodeSafetensors(stored));
+    const fields = JSON.parse(readFileSync(join(source, "case.json"), "utf8")) as { model: string; lora: { file: string } };
+    const moved = (path: string): string => relative(folder, join(source, path));
+    writeFileSync(join(folder, "case.json"), JSON.stringify({ ...fields, model: moved(fields.model), lora: { ...fields.lora, file: moved(fields.lora.file) } }));
+    const ratios = await ratiosOf(folder);
+    checkFirstRatio(ratios, name);
+    expect(ratios.length).toBeGreaterThan(2);
+  });
+});
+
 describe("a case that cannot be computed", () => {
   const folder = mkdtempSync(join(tmpdir(), "tastemaker-replay-"));
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -89,7 +129,10 @@ describe("a case that cannot be computed", () => {
   const adamw = { kind: "optimizer", updates: 1, learningRate: 0.1, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0, maxGradNorm: 0 };
 
   it("is answered with what is wrong", async () => {
-    await expect(replayed({ kind: "policy", model: "x" })).rejects.toThrow(/got "policy".*baselines are not computed/);
+    await expect(replayed({ kind: "policy", model: "x" })).rejects.toThrow(/the fields of kind "policy", got .* at objective/);
+    await expect(replayed({ kind: "policy", objective: "ppo", model: "x" })).rejects.toThrow(/at process/);
+    await expect(replayed({ kind: "policy", objective: "dpok", model: "x" })).rejects.toThrow(/at klForm/);
+    await expect(replayed({ kind: "d3po", model: "x" })).rejects.toThrow(/the fields of kind "d3po", got .* at beta/);
     await expect(replayed({ kind: "sample-lmc" })).rejects.toThrow(/case kind: expected one of .*did you mean "sample-lcm"/);
     await expect(replayed({})).rejects.toThrow(/kind/);
     await expect(replayed({ kind: "sample-lcm", steps: 4, guidanceScale: 8 })).rejects.toThrow(/expected a model, got none/);

@@ -7,6 +7,7 @@ import { replayAesthetic, replayClipReward } from "./clip-case.ts";
 import { replayLora } from "./lora-case.ts";
 import { replayModule } from "./module-case.ts";
 import { replayOptimizer } from "./optimizer-case.ts";
+import { replayD3po, replayPolicy } from "./policy-case.ts";
 import { replayRocm } from "./rocm-case.ts";
 import { replayDdim, replayLcm } from "./sample-case.ts";
 
@@ -15,15 +16,12 @@ export interface ReplayCaseOptions {
   readonly checkpointing?: RocmStepOptions["checkpointing"];
 }
 
-/** Kinds that are recorded but not computed: baselines without a reward gradient. */
-const UNSUPPORTED: readonly string[] = ["policy", "d3po"];
-
 /**
  * Computes a recorded case again.
  *
  * @param caseDirectory Directory with `case.json` and `inputs.safetensors`.
  * @returns Every tensor that the case expects (perhaps more), by name.
- * @throws UsageError `case-kind` for a baseline, `unknown-name` for an unknown kind, `case-invalid` and `case-input` for a malformed case.
+ * @throws UsageError `unknown-name` for an unknown kind, `case-invalid` and `case-input` for a malformed case.
  */
 export async function replayCase(caseDirectory: string, backend: Backend, options: ReplayCaseOptions = {}): Promise<Map<string, ReplayedTensor>> {
   return replayOpenedCase(await readCase(caseDirectory), backend, options);
@@ -47,6 +45,8 @@ export async function replayOpenedCase(kase: CaseFile, backend: Backend, { check
     "sample-lcm": () => replayLcm(kase, backend),
     "sample-ddim": () => replayDdim(kase, backend),
     rocm: () => replayRocm(kase, backend, checkpointing),
+    policy: () => replayPolicy(kase, backend),
+    d3po: () => replayD3po(kase, backend),
     optimizer: () => replayOptimizer(kase),
     lora: () => replayLora(kase, backend),
     pickscore: () => finiteOnly(kase, replayClipReward(kase, backend)),
@@ -56,9 +56,6 @@ export async function replayOpenedCase(kase: CaseFile, backend: Backend, { check
     blip: () => finiteOnly(kase, replayBlip(kase, backend)),
     imagereward: () => finiteOnly(kase, replayBlip(kase, backend)),
   };
-  if (UNSUPPORTED.includes(kase.kind)) {
-    throw new UsageError("case-kind", `case: expected one of ${Object.keys(kinds).join(", ")}, got "${kase.kind}" (at ${kase.directory})`, "policy-gradient and preference baselines are not computed by this version");
-  }
   if (!Object.hasOwn(kinds, kase.kind)) throw unknownNameError("case kind", kase.kind, Object.keys(kinds));
   return kinds[kase.kind]!();
 }

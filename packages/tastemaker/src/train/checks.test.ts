@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { freeMemory } from "../platform/free-memory.ts";
-import { checkMemory } from "./checks.ts";
+import { checkFirstKl, checkFirstRatio, checkMemory } from "./checks.ts";
 import { slowEvaluation } from "./train-session.ts";
 
 describe("the memory of a training step", () => {
@@ -40,5 +40,19 @@ describe("an evaluation", () => {
     expect(slowEvaluation({ provider: "cpu", evaluation }, large, 4)).toBeUndefined();
     expect(slowEvaluation({ provider: "cuda", evaluation }, large, 64)).toBeUndefined();
     expect(slowEvaluation({ provider: "cpu", evaluation }, { latentShape: [4, 16, 16], imageSize: 64 }, 64)).toBeUndefined();
+  });
+});
+
+describe("the first update", () => {
+  it("needs ratios of exactly 1", () => {
+    checkFirstRatio(Float32Array.of(1, 1), "step 1");
+    expect(() => checkFirstRatio([1, 1 + 2 ** -23], "step 3 of iteration 1")).toThrow("training: expected the ratio of new to old policy to be exactly 1 before the first update, got 1.0000001192092896 (at step 3 of iteration 1, element 1 of 2)");
+    expect(() => checkFirstRatio([Number.NaN], "step 1")).toThrow(/got NaN \(at step 1\)/);
+  });
+
+  it("needs a KL of exactly 0, of either sign", () => {
+    checkFirstKl([0, -0], "step 1");
+    expect(() => checkFirstKl([1e-30], "step 1")).toThrow(/the KL of tuned to base model to be exactly 0 before the first update, got 1e-30/);
+    expect(() => checkFirstKl([Number.NaN], "step 1")).toThrow(/got NaN/);
   });
 });
