@@ -12,7 +12,7 @@ import { ppoLoss, ppoTerms } from "./ppo.ts";
 import { type StepPoint, ddimPolicySteps, firstLogRatio, lcmPolicySteps, stepLogProb, stepLogRatio } from "./step-policy.ts";
 
 const root = sharedPath("golden", "diffusion");
-const exact = referenceBackend();
+const exact = referenceBackend(() => new Float64Array());
 const float32 = onnxBackend(ort, { threads: 1 });
 
 /** Results of a small program as plain numbers. */

@@ -101,18 +101,36 @@ describe("baselines", () => {
     await expect(ratiosOf(join(root!, "baselines/d3po")).then((found) => checkFirstRatio(found, "d3po"))).rejects.toThrow(/ratio of new to old policy to be exactly 1/);
   });
 
+  /** A recorded case with some fields and inputs changed. */
+  const writeCase = (source: string, changes: object, inputs: ReadonlyMap<string, TensorToStore>): void => {
+    const fields = JSON.parse(readFileSync(join(source, "case.json"), "utf8")) as { model: string; lora: { file: string } };
+    const moved = (path: string): string => relative(folder, join(source, path));
+    writeFileSync(join(folder, "case.json"), JSON.stringify({ ...fields, model: moved(fields.model), lora: { ...fields.lora, file: moved(fields.lora.file) }, ...changes }));
+    writeFileSync(join(folder, "inputs.safetensors"), encodeSafetensors(inputs));
+  };
+
   it.skipIf(root === undefined).each(["rlcm-ppo", "rlcm-ppo-sum", "ddpo-ppo"])("%s has ratios of exactly 1 in float32 where the program itself gave the old log-probabilities", async (name) => {
     const source = join(root!, "baselines", name);
     const stored = new Map<string, TensorToStore>([...(await readCaseTensors(join(source, "inputs.safetensors")))].map(([key, { shape, data, dtype }]) => [key, dtype === "int32" ? { dtype: "I32", shape, data: Int32Array.from(data) } : { dtype: "F64", shape, data }]));
     const { shape, data } = (await replayCase(source, runtime)).get("log_prob")!;
     stored.set("old_log_prob", { dtype: "F64", shape, data: Float64Array.from(data) });
-    writeFileSync(join(folder, "inputs.safetensors"), encodeSafetensors(stored));
-    const fields = JSON.parse(readFileSync(join(source, "case.json"), "utf8")) as { model: string; lora: { file: string } };
-    const moved = (path: string): string => relative(folder, join(source, path));
-    writeFileSync(join(folder, "case.json"), JSON.stringify({ ...fields, model: moved(fields.model), lora: { ...fields.lora, file: moved(fields.lora.file) } }));
+    writeCase(source, {}, stored);
     const ratios = await ratiosOf(folder);
     checkFirstRatio(ratios, name);
     expect(ratios.length).toBeGreaterThan(2);
+  });
+
+  it.skipIf(root === undefined)("say which field or input does not fit", async () => {
+    const source = join(root!, "baselines/ddpo-ppo");
+    const replayed = (changes: object): Promise<unknown> => {
+      writeCase(source, changes, new Map([["advantages", { dtype: "F32", shape: [2], data: Float32Array.of(1, 2) }]]));
+      return replayCase(folder, reference);
+    };
+    await expect(replayed({ eta: 0 })).rejects.toThrow(/expected at least one step that adds noise, got none in 20/);
+    await expect(replayed({})).rejects.toThrow(/expected an input "x" of shape \[20, B, 4, H, W\], got advantages/);
+    await expect(replayed({ steps: 10, kind: "d3po", beta: 0.1 })).rejects.toThrow(/"a\.x" of shape \[10, B, 4, H, W\]/);
+    await expect(replayed({ clipRange: 1 })).rejects.toThrow(/<1 at clipRange/);
+    await expect(replayed({ clipRnage: 1 })).rejects.toThrow(/did you mean "clipRange"/);
   });
 });
 
