@@ -19,7 +19,7 @@ export interface MachineCheck {
 /** Memory that training the embedded world needs, measured generously. */
 const worldMemoryBytes = 1.5e9;
 /** Memory that one full-size (SD1.5) step with gradients needs beside the mapped weights. */
-const fullModelMemoryBytes = 8e9;
+const fullModelMemoryBytes = 6e9;
 const leastDiskBytes = 1e9;
 
 function checkNode(): MachineCheck {
@@ -76,7 +76,7 @@ function checkMemory(): MachineCheck {
   const found = `${formatBytes(available)} free of ${formatBytes(total)}`;
   const name = "memory";
   if (available < worldMemoryBytes) return { name, status: "no", found, cure: `close other programs: the embedded world needs ${formatBytes(worldMemoryBytes)}` };
-  if (available < fullModelMemoryBytes) return { name, status: "note", found, cure: `enough for the embedded world; full-size models need about ${formatBytes(fullModelMemoryBytes)} and --checkpointing step` };
+  if (available < fullModelMemoryBytes) return { name, status: "note", found, cure: `enough for the embedded world; full-size models need about ${formatBytes(fullModelMemoryBytes)}, or a sixth less with --checkpointing block` };
   return { name, status: "yes", found };
 }
 
