@@ -51,11 +51,20 @@ export interface AppliedAdapter {
   readonly strength: number;
 }
 
+/** Makes pictures with an adapter; what an evaluation needs of a sampler. */
+export interface PictureSampler {
+  /** The pictures, planar RGB in [0, 1], `[3, S, S]` each. */
+  sample(requests: readonly PictureRequest[], adapter: AppliedAdapter): Promise<Float32Array[]>;
+  /** Gives back the memory that large runs leave behind; the next pictures take it again. */
+  rest(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
 /**
  * Makes pictures with a latent consistency model, one compiled sampling step run N times; pictures are made `batchSize` at a time.
  * The formulas are those of `LcmStep`; without gradients, so that any number of steps costs the same memory.
  */
-export class ImageSampler {
+export class ImageSampler implements PictureSampler {
   readonly #parts: SamplerParts;
   readonly #settings: SamplerSettings;
   readonly #layout: AdapterLayout | undefined;

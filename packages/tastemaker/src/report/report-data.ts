@@ -70,6 +70,18 @@ export interface WatchVerdict {
   readonly findings: readonly WatchFinding[];
 }
 
+/** What a policy-gradient or preference objective says of an iteration: means over samples and steps, of all its updates. */
+export interface PolicyNumbers {
+  /** π_θ/π_old (of D3PO: π_θ/π_ref). */
+  readonly ratio: number;
+  /** Share of the ratios outside the clip range. */
+  readonly clipFraction: number;
+  /** ½ (log ratio)². */
+  readonly approxKl: number;
+  /** KL(π_θ‖π_ref) of a step, where the objective computes it. */
+  readonly kl?: number;
+}
+
 /** A line of `metrics.jsonl`, one per iteration; a function of the configuration alone. */
 export interface MetricsLine {
   readonly iteration: number;
@@ -79,12 +91,15 @@ export interface MetricsLine {
   readonly rewards: Readonly<Record<string, number>>;
   /** Of those rewards that are normalised: what enters the sum, before the weight. */
   readonly normalized?: Readonly<Record<string, number>>;
-  /** Summed over the steps, before beta. */
+  /** Summed over the steps, before beta; 0 where the objective has none. */
   readonly divergence: number;
+  /** Weight of the divergence in the loss; 0 where the objective has none. */
   readonly beta: number;
   readonly loss: number;
   /** Before clipping. */
   readonly gradNorm: number;
+  /** Of the objectives rlcm, ddpo, dpok and d3po. */
+  readonly policy?: PolicyNumbers;
   /** Held-out metrics of the tuned model, on evaluation iterations. */
   readonly heldOut?: Readonly<Record<string, HeldOutPoint>>;
   /** The same of the base model, in the first line. */

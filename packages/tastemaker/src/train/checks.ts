@@ -40,13 +40,13 @@ const patience = 5;
  * Counts iterations whose gradient is exactly zero.
  * @throws UsageError `zero-gradient` at the first iteration, or after five in a row
  */
-export function checkGradient(norm: number, before: number, iteration: number): number {
+export function checkGradient(norm: number, before: number, iteration: number, cure: string): number {
   if (norm > 0) return 0;
   if (iteration > 0 && before + 1 < patience) return before + 1;
   throw new UsageError(
     "zero-gradient",
     `training: expected a gradient, got exactly zero for every adapter matrix (at iteration ${iteration + 1})`,
-    "the reward does not depend on the picture here (its weight is 0, or all pixels are clamped to black or white); use another reward or base model",
+    cure,
   );
 }
 
