@@ -4,6 +4,7 @@ import { worldName } from "../models/emoji-world.ts";
 import { UsageError } from "@tastemaker/tensor";
 import { storageError } from "../storage/storage-error.ts";
 import { configError } from "./config-error.ts";
+import { applyObjective, checkPolicy } from "./policy-setting.ts";
 import { trainConfigSchema, type TrainConfig } from "./train-config.ts";
 
 /** One setting given on the command line: its dotted path, its value and the option as the person typed it. */
@@ -81,6 +82,7 @@ function checkTogether(config: TrainConfig, source: (path: string) => string): v
   const fail = (message: string, hint: string): never => {
     throw new UsageError("config-invalid", `configuration: ${message}`, hint);
   };
+  checkPolicy(config, source);
   const { timesteps, steps, backpropSteps, beta } = config;
   if (Array.isArray(timesteps)) {
     if (timesteps.length !== steps) fail(`expected ${steps} timesteps (one per step), got ${timesteps.length} (at ${source("timesteps")})`, "give steps the length of the list");
@@ -104,7 +106,7 @@ export function plannedLooks({ iterations, evaluation: { every } }: Pick<TrainCo
 export function configWarnings(config: TrainConfig): string[] {
   const warnings: string[] = [];
   const { divergence, beta, steps, backpropSteps, iterations, ema, evaluation, watch } = config;
-  const isWeighted = beta !== 0;
+  const isWeighted = config.objective === "rocm" && beta !== 0;
   if (divergence.kind !== "none" && isWeighted && steps === 1) {
     warnings.push("steps is 1, so there is no transition and the divergence is always 0: beta does nothing");
   } else if (divergence.kind !== "none" && isWeighted && backpropSteps === 1) {
@@ -138,6 +140,7 @@ export function resolveTrainConfig(file: { readonly value: Record<string, unknow
     }
     return file === undefined ? path : `${file.path}, setting ${path}`;
   };
+  applyObjective(input, source);
   // Depends on another setting, so the schema cannot say it.
   const model = input["model"] ?? worldName;
   input["guidanceScale"] ??= defaultGuidanceScale(String(model));

@@ -2,6 +2,7 @@ import { usualGuidanceScale, worldGuidanceScale } from "../models/default-guidan
 import type { Checkpointing } from "../train/rocm-step.ts";
 import { usualNormalizationPictures } from "../rewards/normalization.ts";
 import { z } from "zod";
+import { type ObjectiveName, objectiveNames, policySchema, type PolicySetting } from "./policy-setting.ts";
 
 /** How beta, the weight of the divergence, is found at each iteration. */
 export type BetaSetting =
@@ -61,6 +62,9 @@ export interface WatchSetting {
 
 /** A training configuration with every default filled in; the meaning of each setting is in `trainConfigSchema`. */
 export interface TrainConfig {
+  readonly objective: ObjectiveName;
+  /** Of every objective but rocm; see `policyOf`. */
+  readonly policy?: { readonly [Key in keyof PolicySetting]?: PolicySetting[Key] | undefined } | undefined;
   readonly model: string;
   /** Configurations and tokenizer of a single-file model. */
   readonly modelConfig?: string | undefined;
@@ -110,7 +114,7 @@ export interface TrainConfig {
 }
 
 /*
- * Configuration of ROCM training. The descriptions are the manual (`tastemaker train --help-config`), so each says what the setting
+ * Configuration of training. The descriptions are the manual (`tastemaker train --help-config`), so each says what the setting
  * means and what raising it does. Sources: the paper (arXiv 2503.06171) and the code bases it builds on; sizes are for one device.
  */
 const positiveInteger = z.int().min(1);
@@ -277,9 +281,14 @@ const adam = z
   .prefault({})
   .describe("AdamW's own constants.");
 
-/** The schema of ROCM training; `describeConfig` prints it. */
+/** The schema of training; `describeConfig` prints it. */
 export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
-  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker), a folder in the diffusers layout holding a latent consistency model, a single weight file (see modelConfig), or one of these on the Hugging Face hub as `owner/name`, `owner/name@revision` or `owner/name:file`; what is not in the cache is fetched, and the run records the commit."),
+  objective: z
+    .enum(objectiveNames)
+    .default("rocm")
+    .describe("How the adapter learns. `rocm` goes through the gradient of the reward (this program's method). The others need a reward's numbers only: `rlcm` (PPO on a consistency model), and on a diffusion model sampled by DDIM `ddpo` (PPO), `dpok` (policy gradient with KL) and `d3po` (preferences between two pictures of a prompt). Some defaults depend on it, see docs/baselines.md."),
+  policy: policySchema,
+  model: z.string().min(1).default("emoji").describe("Base model: `emoji` (comes with Tastemaker), `emoji-teacher` (its diffusion model, for ddpo, dpok and d3po), a folder in the diffusers layout holding a latent consistency model (or for these three a diffusion model), a single weight file (see modelConfig), or one of these on the Hugging Face hub as `owner/name`, `owner/name@revision` or `owner/name:file`; what is not in the cache is fetched, and the run records the commit."),
   modelConfig: z.string().min(1).optional().describe("Folder in the diffusers layout (or `owner/name` of a repository) with the configurations and the tokenizer of a model that is a single file; not needed otherwise."),
   prompts: prompts("world:train", "Prompts to train on"),
   rewards: z.array(reward).min(1).default([{ name: "clip-score", weight: 1 }]).describe("What to raise: the weighted sum of these rewards."),

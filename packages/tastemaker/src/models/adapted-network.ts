@@ -1,9 +1,12 @@
-import { guidanceEmbedding, timestepEmbedding, unet, type UNetOptions, withLora } from "@tastemaker/diffusion";
-import { add, type Backend, concat, type Executable, type HostData, input, mul, program, sliceAxis, sub, type Tensor, vjp } from "@tastemaker/tensor";
+import { guidanceEmbedding, predict, predictGuided, sinusoidOfStep, type UNetOptions, withLora } from "@tastemaker/diffusion";
+import { type Backend, concat, type Executable, type HostData, input, program, type Tensor, vjp } from "@tastemaker/tensor";
 import type { ParameterSet } from "../train/adamw.ts";
 import { adapterInputs, adapterKeys, type AdapterLayout } from "./adapter.ts";
 import type { AppliedAdapter } from "./image-sampler.ts";
 import type { SamplerParts } from "./sampler-parts.ts";
+
+/** Programs that together need less than this keep their memory between runs. */
+const keptBytes = 2 ** 30;
 
 export interface AdaptedNetworkOptions {
   readonly layout: AdapterLayout;
@@ -37,6 +40,8 @@ export class AdaptedNetwork {
   readonly #keys: readonly string[];
   readonly #forward: Executable;
   readonly #backward: Executable | undefined;
+  /** Large programs give their memory back when the other's turn comes, so that their peaks do not add up. */
+  readonly #takesTurns: boolean;
 
   private constructor(parts: SamplerParts, options: AdaptedNetworkOptions, forward: Executable, backward: Executable | undefined) {
     this.#parts = parts;
@@ -44,6 +49,7 @@ export class AdaptedNetwork {
     this.#keys = parameterKeys(options.layout);
     this.#forward = forward;
     this.#backward = backward;
+    this.#takesTurns = [forward, backward].reduce((total, program) => total + (program?.memory?.peakBytes ?? 0), 0) > keptBytes;
   }
 
   /** Compiles the network. @param hasGradient whether `gradient` will be called */
@@ -67,12 +73,14 @@ export class AdaptedNetwork {
 
   /** o, `[B, C, H, W]`. Equal rows in equal places give equal bits. */
   async output(inputs: NetworkInputs): Promise<Float32Array> {
+    if (this.#takesTurns) await this.#backward?.rest();
     const { output } = await this.#forward.run(this.#feeds(inputs));
     return output!.data as Float32Array;
   }
 
   /** The gradient by the adapter of a function whose gradient by o is `cotangent` `[B, C, H, W]`. Needs `hasGradient`. */
   async gradient(inputs: NetworkInputs, cotangent: HostData): Promise<ParameterSet> {
+    if (this.#takesTurns) await this.#forward.rest();
     const results = await this.#backward!.run({ ...this.#feeds(inputs), cotangent });
     return new Map(this.#keys.map((key) => [key, results[key]!.data as Float32Array]));
   }
@@ -95,7 +103,7 @@ export class AdaptedNetwork {
       ...Object.fromEntries(adapter.parameters),
       adapter_scale: new Float32Array(batchSize).fill(adapter.strength),
       sample,
-      sinusoid: repeated(timestepEmbedding(timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift), batchSize),
+      sinusoid: sinusoidOfStep(config, timestep),
       context,
     };
     if (emptyContext !== undefined) feeds["empty_context"] = repeated(emptyContext, batchSize);
@@ -114,27 +122,21 @@ function parameterKeys({ layers }: AdapterLayout): string[] {
 function trace(parts: SamplerParts, { layout, batchSize, contextShape, guidanceScale, emptyContext, unetOptions }: AdaptedNetworkOptions): { readonly output: Tensor; readonly adapter: readonly Tensor[] } {
   const { scope: base, config } = parts.unet;
   const sample = input("sample", [batchSize, ...parts.latentShape]);
-  const sinusoid = input("sinusoid", [batchSize, config.down[0]!.channels]);
+  const sinusoid = input("sinusoid", [1, config.down[0]!.channels]);
   const context = input("context", [batchSize, ...contextShape]);
   const scale = input("adapter_scale", [batchSize]);
-  const cond = config.timeCondProjDim === undefined ? undefined : input("cond", [batchSize, config.timeCondProjDim]);
-  const isGuided = emptyContext !== undefined;
-  // With classifier-free guidance both branches are one batch of 2B rows.
-  const rows = (x: Tensor): Tensor => (isGuided ? concat([x, x], 0) : x);
-  const lora = adapterInputs(layout, rows(scale));
-  const both = unet(
-    withLora(base, lora),
-    config,
-    { sample: rows(sample), sinusoid: rows(sinusoid), context: isGuided ? concat([input("empty_context", [batchSize, ...contextShape]), context], 0) : context, ...(cond === undefined ? {} : { cond: rows(cond) }) },
-    unetOptions,
-  );
+  const lora = adapterInputs(layout, emptyContext === undefined ? scale : concat([scale, scale], 0));
   const adapter = layout.layers.flatMap(({ module }) => {
     const { down, up } = lora.targets.get(module)!;
     return [down, up];
   });
-  if (!isGuided) return { output: both, adapter };
-  const unconditional = sliceAxis(both, 0, 0, batchSize);
-  return { output: add(unconditional, mul(sub(sliceAxis(both, 0, batchSize, 2 * batchSize), unconditional), guidanceScale)), adapter };
+  const denoiser = { scope: withLora(base, lora), config, ...(unetOptions && { options: unetOptions }) };
+  if (emptyContext !== undefined) {
+    const output = predictGuided(denoiser, sample, sinusoid, { scale: guidanceScale, context, uncondContext: input("empty_context", [batchSize, ...contextShape]) });
+    return { output, adapter };
+  }
+  const cond = config.timeCondProjDim === undefined ? undefined : input("cond", [batchSize, config.timeCondProjDim]);
+  return { output: predict(denoiser, sample, sinusoid, { context, cond }), adapter };
 }
 
 function repeated(row: Float32Array | Float64Array, rows: number): Float32Array {

@@ -7,6 +7,7 @@ import {
   type ClipTextConfig,
   clipTextParameters,
   type DiffusersModel,
+  type Folder,
   openDiffusersDirectory,
   openSingleFileModel,
   type Parameter,
@@ -20,7 +21,7 @@ import { UsageError } from "@tastemaker/tensor";
 import { type LocateOptions, locateWeights } from "../hub/locate-weights.ts";
 import { neededForConfigs, neededForPipeline } from "../hub/needed-files.ts";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
-import { worldName, worldPart } from "./emoji-world.ts";
+import { worldName, worldPart, worldTeacherName } from "./emoji-world.ts";
 
 /** A text-to-image model whose files were checked against its configurations; weights stay on disk. */
 export interface OpenedModel {
@@ -62,15 +63,31 @@ async function openParts(path: string, options: OpenModelOptions): Promise<Diffu
   return openSingleFileModel(await openNodeFile(path), await openNodeFolder(configs));
 }
 
+/** The embedded world's diffusion model as one folder: its U-Net and scheduler are its own, everything else it shares with the consistency model. */
+async function teacherFolder(): Promise<Folder> {
+  const [own, shared] = [await openNodeFolder(worldPart("teacher")), await openNodeFolder(worldPart("lcm"))];
+  const of = (relative: string): Folder => (/^(?:unet|scheduler)\//.test(relative) ? own : shared);
+  return {
+    path: own.path,
+    has: (relative) => of(relative).has(relative),
+    open: (relative) => of(relative).open(relative),
+    readText: (relative) => of(relative).readText(relative),
+    readJson: async (relative) => {
+      const value = await of(relative).readJson(relative);
+      return relative === "model_index.json" ? { ...(value as object), _class_name: "StableDiffusionPipeline", scheduler: ["diffusers", "DDIMScheduler"] } : value;
+    },
+  };
+}
+
 /**
- * Opens a model by name: `emoji` (the embedded world), a folder in the diffusers layout, a single weight file with `configs`, or a repository of the hub or an address that
+ * Opens a model by name: `emoji` (the embedded world), `emoji-teacher` (the diffusion model it was distilled from), a folder in the diffusers layout, a single weight file with `configs`, or a repository of the hub or an address that
  * holds one of these, which is fetched where it is not in the cache.
  * @throws UsageError `model-missing`, `model-configs-missing`, `model-parts`, as `locate`, and whatever its files give reason to
  */
 export async function openModel(name: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  const path = name === worldName ? worldPart("lcm") : await locateWeights(name, neededForPipeline, { ...options.fetching, what: "model", missingCode: "model-missing", cure: "check the path, or say emoji for the embedded model" });
+  const path = name === worldName ? worldPart("lcm") : name === worldTeacherName ? worldPart("teacher") : await locateWeights(name, neededForPipeline, { ...options.fetching, what: "model", missingCode: "model-missing", cure: "check the path, or say emoji for the embedded model" });
   if (!existsSync(path)) throw new UsageError("model-missing", `model: expected a folder, got nothing (at ${path})`, "the embedded world's weights are not built; run `npm run world`");
-  const parts = await openParts(path, options);
+  const parts = name === worldTeacherName ? await openDiffusersDirectory(await teacherFolder()) : await openParts(path, options);
   const unet = parseUNetConfig(parts.unet.config);
   const vae = parseAutoencoderConfig(parts.vae.config);
   const text = parseClipTextConfig(parts.textEncoder.config);
@@ -108,11 +125,22 @@ export function isFullSize({ latentShape }: Pick<OpenedModel, "latentShape">): b
  * The same model, known to be a few-step consistency model.
  * @throws UsageError `model-kind` for a diffusion model
  */
-export function requireConsistencyModel(model: OpenedModel): OpenedModel {
+export function requireConsistencyModel(model: OpenedModel, cure = "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, or distil it first with `tastemaker distill`"): OpenedModel {
   if (model.parts.scheduler.className === "LCMScheduler") return model;
   throw new UsageError(
     "model-kind",
     `model: expected a latent consistency model (scheduler LCMScheduler), got ${model.parts.pipeline} with ${model.parts.scheduler.className} (at ${model.path})`,
-    "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, or distil it first with `tastemaker distill`",
+    cure,
   );
+}
+
+/**
+ * The same model, known to be a diffusion model that DDIM can sample with classifier-free guidance.
+ * @throws UsageError `model-kind` for a consistency model
+ */
+export function requireDiffusionModel(model: OpenedModel, objective: string): OpenedModel {
+  const { parts, unet } = model;
+  if (parts.scheduler.className !== "LCMScheduler" && unet.timeCondProjDim === undefined) return model;
+  const got = parts.scheduler.className === "LCMScheduler" ? `${parts.pipeline} with LCMScheduler` : `a U-Net with a guidance embedding (time_cond_proj_dim ${unet.timeCondProjDim})`;
+  throw new UsageError("model-kind", `model: expected a diffusion model (StableDiffusionPipeline) for the objective "${objective}", got ${got} (at ${model.path})`, `use emoji-teacher or a model such as Lykon/dreamshaper-7, or train this one with the objective rocm or rlcm`);
 }

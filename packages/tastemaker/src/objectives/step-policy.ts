@@ -143,7 +143,11 @@ export function predictStep(tuned: TunedDenoiser, role: "policy" | "reference", 
   const rows = x.shape[0]! * (isGuided ? 2 : 1);
   const denoiser = role === "policy" ? withScale(tuned, Array<number>(rows).fill(1)) : tuned.base;
   const predicted = isGuided ? predictGuided(denoiser, x, point.sinusoid, conditioning) : predict(denoiser, x, point.sinusoid, conditioning);
-  const output = role === "policy" ? predicted : stopGradient(predicted);
+  return predictionOf(role === "policy" ? predicted : stopGradient(predicted), x, point);
+}
+
+/** What an output means for a step from x, where the network ran in a program of its own. */
+export function predictionOf(output: Tensor, x: Tensor, point: Pick<StepPoint, "meanFromSample" | "meanFromOutput" | "noiseFromSample" | "noiseFromOutput">): StepPrediction {
   return {
     output,
     mean: add(mul(x, point.meanFromSample), mul(output, point.meanFromOutput)),

@@ -1,7 +1,7 @@
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import type { MetricSetting, RewardSetting, TrainConfig } from "../config/train-config.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { isWorldModel } from "../models/emoji-world.ts";
 import { openOtherRewards, openReward, rewardNames, rewardPlaces } from "./open-reward.ts";
 import type { Metric } from "./reward.ts";
 import { openWorldMetrics, worldMetricNames } from "./world-metrics.ts";
@@ -32,7 +32,7 @@ async function openWorldMetric(name: string, prompts: readonly string[], backend
 export async function openHeldOutMetrics(settings: readonly MetricSetting[] | undefined, { model, trained, prompts }: HeldOutContext, backend: Backend, fetching: LocateOptions = {}): Promise<Metric[]> {
   if (settings === undefined) {
     const others = await openOtherRewards(model, trained.map(({ name }) => name), backend);
-    return model === worldName ? [...others, ...(await openWorldMetrics(prompts, backend))] : others;
+    return isWorldModel(model) ? [...others, ...(await openWorldMetrics(prompts, backend))] : others;
   }
   const placeOf = (setting: MetricSetting): string | undefined => rewardPlaces(setting, model)?.path ?? setting.path;
   const opened: Metric[] = [];

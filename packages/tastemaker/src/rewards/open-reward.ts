@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import type { RewardSetting } from "../config/train-config.ts";
-import { worldName, worldPart } from "../models/emoji-world.ts";
+import { isWorldModel, worldPart } from "../models/emoji-world.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { neededForClip, type NeededFiles } from "../hub/needed-files.ts";
 import { openAestheticReward } from "./aesthetic-reward.ts";
@@ -114,7 +114,7 @@ export async function openReward(setting: Omit<RewardSetting, "weight">, backend
 
 /** The rewards of the embedded world that are not trained here, to be shown beside those that are; none for other models. */
 export async function openOtherRewards(model: string, trained: readonly string[], backend: Backend): Promise<Reward[]> {
-  if (model !== worldName) return [];
+  if (!isWorldModel(model)) return [];
   const others = Object.entries(rewards).filter(([name, { world }]) => !trained.includes(name) && world !== undefined && existsSync(world));
   return Promise.all(others.map(([, other]) => other.open({ path: other.world! }, backend)));
 }

@@ -3,7 +3,7 @@ import type { RewardSetting } from "../config/train-config.ts";
 import { type LocateOptions, locateWeights } from "../hub/locate-weights.ts";
 import { neededForClipTowers, neededForVocabulary, type NeededFiles } from "../hub/needed-files.ts";
 import { parseWeightsName } from "../hub/weights-name.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { isWorldModel, worldName } from "../models/emoji-world.ts";
 
 /** Where the files of a reward are: paths or, before `locatePlaces`, names of the hub and addresses. */
 export interface RewardPlaces {
@@ -29,7 +29,7 @@ export interface UsualPlaces {
  * @throws UsageError `reward-weights-missing` where there are none
  */
 export function placesOf({ name, path, vocabulary, clip }: Omit<RewardSetting, "weight">, { world, published }: UsualPlaces, model: string | undefined): RewardPlaces {
-  if (path === worldName || (path === undefined && model === worldName)) {
+  if (path === worldName || (path === undefined && isWorldModel(model))) {
     if (world !== undefined) return { path: world, vocabulary, clip };
     if (path === worldName) throw new UsageError("reward-weights-missing", `reward ${name}: expected one that the embedded world has, got none`, `say where its weights are: {"name": "${name}", "path": FOLDER or owner/name}`);
   }

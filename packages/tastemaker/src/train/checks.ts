@@ -1,4 +1,5 @@
 import { InternalError, UsageError } from "@tastemaker/tensor";
+import type { ParameterSet } from "./adamw.ts";
 import type { FreeMemory } from "../platform/free-memory.ts";
 import type { Checkpointing, RocmStep, RocmStepResult } from "./rocm-step.ts";
 
@@ -30,6 +31,14 @@ export function checkStep(result: RocmStepResult, iteration: number, prompts: re
       `training: expected finite numbers, got ${values[bad]} in ${name} (at iteration ${iteration + 1}${prompt})`,
       "start again with a lower --learning-rate or a larger --beta",
     );
+  }
+}
+
+/** @throws UsageError `not-finite` naming the first gradient that holds NaN or an infinity */
+export function checkGradients(gradients: ParameterSet, iteration: number): void {
+  for (const [name, values] of gradients) {
+    const bad = findBad(values);
+    if (bad !== undefined) throw new UsageError("not-finite", `training: expected finite numbers, got ${values[bad]} in gradient ${name} (at iteration ${iteration + 1})`, "start again with a lower --learning-rate");
   }
 }
 

@@ -1,8 +1,7 @@
 import { type Picture, pictureOf } from "@tastemaker/diffusion";
-import { type Backend, UsageError } from "@tastemaker/tensor";
+import { UsageError } from "@tastemaker/tensor";
 import { contactSheet, encodePng } from "../images/contact-sheet.ts";
-import type { AdapterLayout } from "../models/adapter.ts";
-import { ImageSampler, pictureNoise, type SamplerSettings } from "../models/image-sampler.ts";
+import { pictureNoise, type PictureSampler } from "../models/image-sampler.ts";
 import { isFullSize, type OpenedModel } from "../models/open-model.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import type { EvaluationRecord, HeldOutPoint, PairedMetric } from "../report/report-data.ts";
@@ -13,6 +12,7 @@ import type { RunDirectory } from "../storage/run-directory.ts";
 import { copyParameters, type ParameterSet } from "./adamw.ts";
 import { diversityName, diversityScores } from "./diversity.ts";
 import type { PromptScores } from "./evaluation-history.ts";
+import type { SamplerSource } from "./sampler-source.ts";
 
 /** Pictures of one model on the held-out prompts, and what every metric says of them. */
 export interface Scored {
@@ -24,8 +24,7 @@ export interface Scored {
 
 export interface EvaluatorOptions {
   readonly model: OpenedModel;
-  readonly layout: AdapterLayout;
-  readonly settings: SamplerSettings;
+  readonly source: SamplerSource;
   readonly prompts: readonly string[];
   readonly promptsSha256: string;
   readonly seed: number;
@@ -37,7 +36,6 @@ export interface EvaluatorOptions {
   /** Where diversity is measured; undefined leaves it out. */
   readonly embedder: PictureEmbedder | undefined;
   readonly contexts: TextContexts;
-  readonly backend: Backend;
 }
 
 /** Pictures per contact sheet, and pairs in the report's gallery. */
@@ -49,7 +47,7 @@ const shown = 16;
  */
 export class Evaluator {
   readonly #options: EvaluatorOptions;
-  #sampler: ImageSampler | undefined;
+  #sampler: PictureSampler | undefined;
   #base: Scored | undefined;
   /** The newest tuned result with a copy of its adapter, so that the last evaluation of a run is not done twice. */
   #tuned: { readonly adapter: ParameterSet; readonly scored: Scored } | undefined;
@@ -115,10 +113,10 @@ export class Evaluator {
   }
 
   async #score(adapter: ParameterSet, strength: number): Promise<Scored> {
-    const { model, layout, settings, prompts, seed, seeds, contexts, metrics, embedder, backend } = this.#options;
+    const { model, source, prompts, seed, seeds, contexts, metrics, embedder } = this.#options;
     // Small pictures gain from company; large ones would only cost memory.
     const batchSize = isFullSize(model) ? 1 : Math.min(8, prompts.length);
-    this.#sampler ??= await ImageSampler.open(model, { settings, layout, batchSize, contextShape: contexts.shape }, backend);
+    this.#sampler ??= await source.open(batchSize, true);
     const sums: Record<string, Float64Array> = Object.fromEntries(metrics.map(({ name }) => [name, new Float64Array(prompts.length)]));
     const embeddings: Float32Array[][] = prompts.map(() => []);
     let first: Float32Array[] | undefined;
@@ -127,7 +125,7 @@ export class Evaluator {
       const stream = round === 0 ? "evaluation" : `evaluation/${round}`;
       const requests = [];
       for (const [index, prompt] of prompts.entries()) {
-        requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream, index }, model.latentShape, settings.steps) });
+        requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream, index }, model.latentShape, source.noiseSteps) });
       }
       const images = await this.#sampler.sample(requests, { parameters: adapter, strength });
       await this.#sampler.rest();

@@ -1,16 +1,18 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Picture, pictureOf } from "@tastemaker/diffusion";
-import { type Backend, permutation, UsageError } from "@tastemaker/tensor";
+import { permutation, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 import type { RewardSetting, TrainConfig } from "../config/train-config.ts";
-import { ImageSampler, pictureNoise, type SamplerSettings } from "../models/image-sampler.ts";
+import { pictureNoise } from "../models/image-sampler.ts";
 import type { OpenedModel } from "../models/open-model.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import { measureNormalization, type RewardNormalization, usualNormalizationPictures } from "../rewards/normalization.ts";
 import type { Reward } from "../rewards/reward.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
 import { isSystemError, storageError } from "../storage/storage-error.ts";
+import type { ParameterSet } from "./adamw.ts";
+import type { SamplerSource } from "./sampler-source.ts";
 
 /** What was measured on the base model, by the reward's name. */
 export type MeasuredRewards = Readonly<Record<string, RewardNormalization & { readonly pictures: number }>>;
@@ -31,26 +33,27 @@ export function normalizationOf({ name, normalize }: Pick<RewardSetting, "name" 
 
 interface MeasureOptions {
   readonly model: OpenedModel;
-  readonly settings: SamplerSettings;
+  readonly source: SamplerSource;
+  /** An adapter of the run's shapes, which is not applied. */
+  readonly adapter: ParameterSet;
   readonly prompts: readonly string[];
   readonly seed: number;
   readonly contexts: TextContexts;
-  readonly backend: Backend;
 }
 
 /**
  * Pictures of the base model for the training prompts: every prompt once per pass, in an order of its own. Prompts and noise of picture k are a function of (seed, k) in streams that
  * training does not draw from.
  */
-async function basePictures(count: number, { model, settings, prompts, seed, contexts, backend }: MeasureOptions): Promise<{ readonly pictures: Picture[]; readonly prompts: string[] }> {
+async function basePictures(count: number, { model, source, adapter, prompts, seed, contexts }: MeasureOptions): Promise<{ readonly pictures: Picture[]; readonly prompts: string[] }> {
   const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(8, count);
   const order = permutation({ seed, stream: "normalization-prompts", indices: [] }, prompts.length);
   const asked = Array.from({ length: count }, (_, index) => prompts[order[index % prompts.length]!]!);
   const requests = [];
-  for (const [index, prompt] of asked.entries()) requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream: "normalization-noise", index }, model.latentShape, settings.steps) });
-  const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape }, backend);
+  for (const [index, prompt] of asked.entries()) requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed, stream: "normalization-noise", index }, model.latentShape, source.noiseSteps) });
+  const sampler = await source.open(batchSize, false);
   try {
-    const images = await sampler.sample(requests);
+    const images = await sampler.sample(requests, { parameters: adapter, strength: 0 });
     return { pictures: images.map((image) => pictureOf(image, model.imageSize, model.imageSize)), prompts: asked };
   } finally {
     await sampler.dispose();

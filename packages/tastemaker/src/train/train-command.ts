@@ -4,9 +4,10 @@ import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";
+import { policyOf } from "../config/policy-setting.ts";
 import type { MetricSetting, TrainConfig } from "../config/train-config.ts";
 import { openRunEvents } from "../logs/run-events.ts";
-import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
+import type { EvaluationRecord, MetricsLine, PolicyNumbers } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
 import { describeFinding, watchSummary } from "../report/watch-summary.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
@@ -48,6 +49,10 @@ function shownPath(path: string): string {
   return short.startsWith("..") || short === "" ? path : short;
 }
 
+function policyProgress({ clipFraction, approxKl, kl }: PolicyNumbers): string {
+  return `clipped ${(100 * clipFraction).toFixed(0)} %, ${kl === undefined ? `change ${approxKl.toExponential(1)}` : `KL ${kl.toPrecision(2)}`}`;
+}
+
 /** A command's context, with a time limit after which a run is evaluated as far as it got. */
 export interface TrainContext extends CommandContext {
   readonly timeOver?: AbortSignal;
@@ -61,8 +66,9 @@ async function trainToEnd(session: TrainSession, config: TrainConfig, state: Tra
   const progress = new Progress({ label: "training", total: config.iterations, initial: state.iteration });
   let end: TrainEnd = "finished";
   let last: MetricsLine["watch"] = watchSummary(await readLines(run)).newest?.watch;
-  const onIteration = ({ iteration, reward, divergence, beta, watch, best }: MetricsLine): void => {
-    progress.update(iteration, `reward ${reward.toFixed(3)}, divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}`);
+  const onIteration = ({ iteration, reward, divergence, beta, policy, watch, best }: MetricsLine): void => {
+    const rest = policy === undefined ? `divergence ${divergence.toFixed(4)}, beta ${beta.toPrecision(2)}` : policyProgress(policy);
+    progress.update(iteration, `reward ${reward.toFixed(3)}, ${rest}`);
     if (watch === undefined) return;
     // Said once when it begins, and again when another measure joins; every evaluation's verdict is in metrics.jsonl.
     const told = last?.state === "fired" ? last.findings.map(({ metric }) => metric) : [];
@@ -194,7 +200,7 @@ async function withRun(root: string, context: CommandContext, use: (parts: { ses
     try {
       checkInputs(run.record.inputs, session.inputs);
       const state = newState(session, config);
-      if (run.latest !== undefined) await loadState(state, run.latest.path);
+      if (run.latest !== undefined) await loadState(state, run.latest.path, policyOf(config));
       await use({ session, config, state, run });
     } finally {
       await session.dispose();

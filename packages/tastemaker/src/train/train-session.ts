@@ -1,16 +1,15 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
-import { type Backend, unknownNameError, UsageError, weight } from "@tastemaker/tensor";
+import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import { plannedLooks } from "../config/load-config.ts";
+import { needsDiffusion, type ObjectiveName } from "../config/policy-setting.ts";
 import type { MetricSetting, RewardSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weights.ts";
-import { adapterLayout } from "../models/adapter.ts";
-import { worldName, worldPart } from "../models/emoji-world.ts";
-import { isFullSize, openModel, type OpenedModel, requireConsistencyModel } from "../models/open-model.ts";
+import { adapterLayout, initialAdapter } from "../models/adapter.ts";
+import { isWorldModel, worldName, worldPart } from "../models/emoji-world.ts";
+import { isFullSize, openModel, type OpenedModel, requireConsistencyModel, requireDiffusionModel } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
-import { freeMemory } from "../platform/free-memory.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
@@ -21,7 +20,6 @@ import { openPictureEmbedder, type PictureEmbedder } from "../rewards/picture-em
 import { type Metric, requireGradient, type Reward } from "../rewards/reward.ts";
 import type { RunRecord } from "../storage/run-directory.ts";
 import { typicalDivergence } from "./beta-controller.ts";
-import { compileRocmStep } from "./rocm-step.ts";
 import { diversityName } from "./diversity.ts";
 import { Evaluator } from "./evaluation.ts";
 import type { WeightedMetric } from "./evaluation-history.ts";
@@ -29,8 +27,10 @@ import type { EvaluationRules } from "./held-out-look.ts";
 import { blindWatch } from "./over-optimisation.ts";
 import { type MeasuredRewards, measureRewards, normalizationOf } from "./reward-normalization.ts";
 import { hashInputs } from "./run-inputs.ts";
-import { checkMemory } from "./checks.ts";
-import type { TrainedReward, TrainParts } from "./train-loop.ts";
+import type { Objective, TrainedReward } from "./objective.ts";
+import { openObjective } from "./open-objective.ts";
+import { samplerSource } from "./sampler-source.ts";
+import type { TrainParts } from "./train-loop.ts";
 
 /** Everything a training run reads, opened and checked; the training step itself is compiled by `compile`. */
 export interface TrainSession {
@@ -66,7 +66,7 @@ export function absolutePaths(config: TrainConfig): TrainConfig {
   const prompts = (setting: TrainConfig["prompts"]): TrainConfig["prompts"] => (typeof setting === "string" && !setting.startsWith("world:") ? resolve(setting) : setting);
   return {
     ...config,
-    ...resolved({ model: config.model === worldName ? undefined : config.model, modelConfig: config.modelConfig }),
+    ...resolved({ model: isWorldModel(config.model) ? undefined : config.model, modelConfig: config.modelConfig }),
     prompts: prompts(config.prompts),
     rewards: config.rewards.map(absoluteReward),
     evaluation: {
@@ -116,7 +116,8 @@ async function openRewards(config: TrainConfig, backend: Backend, fetching: Loca
       throw new UsageError("reward-twice", `rewards: expected each name once, got "${setting.name}" twice`, "give one entry the sum of the weights");
     }
     const reward = await openReward(setting, backend, config.model, fetching);
-    opened.push({ reward, gradient: requireGradient(reward, "rocm"), weight: setting.weight, setting });
+    if (config.objective === "rocm") requireGradient(reward, config.objective);
+    opened.push({ reward, weight: setting.weight, setting });
   }
   return opened;
 }
@@ -127,7 +128,7 @@ async function openRewards(config: TrainConfig, backend: Backend, fetching: Loca
  */
 async function openDiversitySpace(config: TrainConfig, heldOut: readonly Metric[], trained: readonly OpenedReward[], backend: Backend): Promise<PictureEmbedder | undefined> {
   const clips = [...heldOut, ...trained.map(({ reward }) => reward)].map((metric) => (metric as Partial<Reward>).clip);
-  const isWorld = config.model === worldName && existsSync(worldPart("clip"));
+  const isWorld = isWorldModel(config.model) && existsSync(worldPart("clip"));
   const clip = isWorld ? await openClipNetwork(worldPart("clip")) : clips.find((found) => found !== undefined);
   return clip && openPictureEmbedder(clip, backend);
 }
@@ -149,13 +150,19 @@ function evaluationRules(config: TrainConfig, trained: readonly WeightedMetric[]
   };
 }
 
+/** A model of the kind that an objective tunes. @throws UsageError `model-kind` */
+function requireModelOf(objective: ObjectiveName, model: OpenedModel): OpenedModel {
+  if (needsDiffusion(objective)) return requireDiffusionModel(model, objective);
+  return requireConsistencyModel(model, "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, distil it first with `tastemaker distill`, or train a diffusion model with the objective ddpo, dpok or d3po");
+}
+
 /**
  * Opens model, rewards and prompts of a configuration.
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
 export async function openSession(config: TrainConfig, warn: (text: string) => void, fetching: LocateOptions = {}): Promise<TrainSession> {
   const backend = await openNodeBackend({ threads: config.threads, provider: config.provider });
-  const model = requireConsistencyModel(await openModel(config.model, { imageSize: config.imageSize, fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
+  const model = requireModelOf(config.objective, await openModel(config.model, { imageSize: config.imageSize, fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
   const prompts = await resolvePrompts(config.prompts);
   const heldOut = await resolvePrompts(config.evaluation.prompts, config.evaluation.count);
   const shared = prompts.prompts.filter((prompt) => heldOut.prompts.includes(prompt));
@@ -171,7 +178,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   // A name that nothing measures is refused before anything long begins.
   const { watch } = rulesFor(config.rewards);
   const contexts = new TextContexts(model, backend, warn);
-  const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
+  const source = samplerSource(config, { model, layout, contexts, backend });
   const metrics: Metric[] = [...rewards.map(({ reward }) => reward), ...others];
   const twice = metrics.find(({ name }, index) => metrics.findIndex((metric) => metric.name === name) !== index);
   if (twice !== undefined) throw new UsageError("reward-twice", `rewards: expected names that no metric of the evaluation has, got "${twice.name}"`, "choose another name for the reward");
@@ -179,8 +186,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
   if (blind !== undefined) warn(blind);
   const evaluator = new Evaluator({
     model,
-    layout,
-    settings,
+    source,
     prompts: heldOut.prompts,
     promptsSha256: heldOut.sha256,
     seed: config.seed,
@@ -189,12 +195,11 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
     trained: rewards.map(({ reward }) => reward.name),
     embedder,
     contexts,
-    backend,
   });
   const typical = typicalDivergence(config, model.latentShape.reduce((product, size) => product * size, 1));
   const scorers: Record<string, Partial<Reward>> = { ...Object.fromEntries(metrics.map((metric) => [`reward ${metric.name}`, metric])), ...(embedder && { diversity: embedder }) };
   const inputs = await hashInputs(model, scorers, { prompts, "held-out prompts": heldOut });
-  let compiled: TrainParts["step"] | undefined;
+  let compiled: Objective | undefined;
   const releaseStep = async (): Promise<void> => {
     const step = compiled;
     compiled = undefined;
@@ -207,38 +212,14 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
     evaluator,
     layout,
     typicalDivergence: typical,
-    measureRewards: () => measureRewards(rewards, { model, settings, prompts: prompts.prompts, seed: config.seed, contexts, backend }),
+    measureRewards: () => measureRewards(rewards, { model, source, adapter: initialAdapter(layout, config.seed), prompts: prompts.prompts, seed: config.seed, contexts }),
     compile: async (measured) => {
-      const { batchSize, lora, divergence, backpropSteps } = config;
-      const checkpointing = config.checkpointing === "auto" ? (isFullSize(model) ? "step" : "none") : config.checkpointing;
-      const { parts, unet, vae, latentShape } = model;
-      const trained = rewards.map(({ reward, gradient, weight: factor, setting }): TrainedReward => ({ reward, gradient, weight: factor, normalization: normalizationOf(setting, measured) }));
-      const step = await compileRocmStep({
-        model: {
-          unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
-          vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
-        },
-        rewards: trained.map(({ gradient, weight: factor, normalization }) => ({ ...gradient.term(factor, batchSize), normalization })),
-        settings: {
-          schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
-          lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
-          divergence,
-          backpropSteps,
-          latentSize: [latentShape[1], latentShape[2]],
-          contextLength: contexts.shape[0],
-        },
-        batchSize,
-        backend,
-        checkpointing,
-      });
-      compiled = step;
-      if (config.provider === "cpu") checkMemory(step, freeMemory(), checkpointing, warn);
+      const trained = rewards.map(({ reward, weight: factor, setting }): TrainedReward => ({ reward, weight: factor, normalization: normalizationOf(setting, measured) }));
+      const objective = await openObjective({ config, model, layout, rewards: trained, prompts: prompts.prompts, contexts, typicalDivergence: typical, backend, warn });
+      compiled = objective;
       collectGarbage();
-      const width = unet.timeCondProjDim;
-      const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
-      const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
       const rules = rulesFor(trained.map(({ reward, weight: factor, normalization }) => ({ name: reward.name, weight: factor / (normalization?.std ?? 1) })));
-      return { config, step, rewards: trained, prompts: prompts.prompts, contexts, cond, latentShape, layout, typicalDivergence: typical, evaluator, rules };
+      return { config, objective, layout, evaluator, rules };
     },
     releaseStep,
     dispose: async () => {

@@ -6,6 +6,7 @@ import { adapterFileName, type AdapterLayout, encodeAdapter, initialAdapter } fr
 import { openNodeFile } from "../platform/node-files.ts";
 import { type AdamWState, copyParameters, createAdamW, type ParameterSet } from "./adamw.ts";
 import type { BetaState } from "./beta-controller.ts";
+import { type PromptStatistics, statisticsFromJson, statisticsToJson } from "./prompt-statistics.ts";
 
 /** Everything that one iteration hands to the next. */
 export interface TrainState {
@@ -17,6 +18,8 @@ export interface TrainState {
   readonly average: ParameterSet | undefined;
   readonly optimizer: AdamWState;
   beta: BetaState;
+  /** Last rewards of every prompt, for the advantages of policy objectives; empty otherwise. */
+  statistics: PromptStatistics;
   /** Iterations in a row whose gradient was exactly zero. */
   zeroGradients: number;
 }
@@ -33,6 +36,7 @@ export function initialState(layout: AdapterLayout, options: { readonly seed: nu
     average: options.ema > 0 ? copyParameters(parameters) : undefined,
     optimizer: createAdamW(parameters),
     beta: options.beta,
+    statistics: new Map(),
     zeroGradients: 0,
   };
 }
@@ -54,17 +58,17 @@ export async function saveState(state: TrainState, layout: AdapterLayout, folder
   for (const [group, arrays] of groupsOf(state)) {
     for (const [name, data] of arrays) tensors.set(`${group}/${name}`, { dtype: "F32", shape: [data.length], data });
   }
-  const { iteration, beta, zeroGradients, optimizer } = state;
+  const { iteration, beta, zeroGradients, optimizer, statistics } = state;
   await writeFile(join(folder, adapterFileName), encodeAdapter(layout, resultOf(state)));
   await writeFile(join(folder, tensorsFile), encodeSafetensors(tensors));
-  await writeFile(join(folder, countersFile), `${JSON.stringify({ iteration, updates: optimizer.updates, beta, zeroGradients })}\n`);
+  await writeFile(join(folder, countersFile), `${JSON.stringify({ iteration, updates: optimizer.updates, beta, zeroGradients, ...(statistics.size > 0 && { statistics: statisticsToJson(statistics) }) })}\n`);
 }
 
 /**
  * Reads a checkpoint's folder into a state of the same layout.
  * @throws UsageError `state-mismatch` when the checkpoint belongs to other settings
  */
-export async function loadState(state: TrainState, folder: string): Promise<void> {
+export async function loadState(state: TrainState, folder: string, limits: { readonly statisticsBuffer: number }): Promise<void> {
   const file = await openNodeFile(join(folder, tensorsFile));
   const { tensors } = await readSafetensorsHeader(file);
   for (const [group, arrays] of groupsOf(state)) {
@@ -76,9 +80,10 @@ export async function loadState(state: TrainState, folder: string): Promise<void
       data.set(await readTensorFloat32(file, entry));
     }
   }
-  const counters = JSON.parse(await readFile(join(folder, countersFile), "utf8")) as { iteration: number; updates: number; beta: BetaState; zeroGradients: number };
+  const counters = JSON.parse(await readFile(join(folder, countersFile), "utf8")) as { iteration: number; updates: number; beta: BetaState; zeroGradients: number; statistics?: unknown };
   state.iteration = counters.iteration;
   state.optimizer.updates = counters.updates;
   state.beta = counters.beta;
   state.zeroGradients = counters.zeroGradients;
+  if (counters.statistics !== undefined) state.statistics = statisticsFromJson(counters.statistics, { buffer: limits.statisticsBuffer }, join(folder, countersFile));
 }

@@ -1,10 +1,10 @@
-import { type Backend, type Executable } from "@tastemaker/tensor";
-import type { AdaptedNetwork } from "./adapted-network.ts";
-import type { AppliedAdapter, PictureRequest, PictureSampler } from "./image-sampler.ts";
-import type { PolicySchedule, PolicyStep } from "./policy-steps.ts";
-import { compileDecoder, type SamplerParts, splitRows } from "./sampler-parts.ts";
+import type { Backend, Executable } from "@tastemaker/tensor";
+import type { AdaptedNetwork } from "../models/adapted-network.ts";
+import type { AppliedAdapter, PictureRequest, PictureSampler } from "../models/image-sampler.ts";
+import { compileDecoder, type SamplerParts, splitRows } from "../models/sampler-parts.ts";
+import type { PolicySchedule, WalkStep } from "./policy-schedule.ts";
 
-/** What a batch of pictures passed through: every number that a density of its steps needs. */
+/** What a batch of pictures passed through: all that the densities of its steps need. */
 export interface Walk {
   /** x_0 … x_N, `[B, C, H, W]` each. */
   readonly x: readonly Float32Array[];
@@ -17,7 +17,7 @@ export interface Walk {
 }
 
 /** x' = μ + σ z, rounded once. @param noise a picture's draws, z of step `index`; zeros where the step adds none */
-function nextLatent(x: Float32Array, output: Float32Array, { meanFromSample, meanFromOutput, sigma }: PolicyStep, noise: readonly (Float64Array | undefined)[]): Float32Array {
+function nextLatent(x: Float32Array, output: Float32Array, { meanFromSample, meanFromOutput, sigma }: WalkStep, noise: readonly (Float64Array | undefined)[]): Float32Array {
   const next = new Float32Array(x.length);
   const size = x.length / noise.length;
   for (const [row, z] of noise.entries()) {
@@ -29,7 +29,7 @@ function nextLatent(x: Float32Array, output: Float32Array, { meanFromSample, mea
   return next;
 }
 
-/** Makes pictures by Gaussian steps of any family (`policy-steps.ts`), with an adapter; the pictures of training by policy objectives, and those of its evaluation. */
+/** Makes pictures by Gaussian steps of any family (`policy-schedule.ts`), with an adapter; the pictures of training by policy objectives, and those of its evaluation. */
 export class PolicySampler implements PictureSampler {
   readonly #network: AdaptedNetwork;
   readonly #schedule: PolicySchedule;

@@ -1,0 +1,90 @@
+import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
+import { type Backend, weight } from "@tastemaker/tensor";
+import { policyOf } from "../config/policy-setting.ts";
+import type { TrainConfig } from "../config/train-config.ts";
+import { AdaptedNetwork } from "../models/adapted-network.ts";
+import type { AdapterLayout } from "../models/adapter.ts";
+import { isFullSize, type OpenedModel } from "../models/open-model.ts";
+import { samplerParts } from "../models/sampler-parts.ts";
+import type { TextContexts } from "../models/text-contexts.ts";
+import { freeMemory } from "../platform/free-memory.ts";
+import { requireGradient } from "../rewards/reward.ts";
+import { checkMemory } from "./checks.ts";
+import type { Objective, TrainedReward } from "./objective.ts";
+import { PolicyLoss } from "./policy-loss.ts";
+import { policyObjective } from "./policy-objective.ts";
+import { PolicySampler } from "./policy-sampler.ts";
+import { rocmObjective } from "./rocm-objective.ts";
+import { compileRocmStep } from "./rocm-step.ts";
+import { networkOptions, scheduleOf } from "./sampler-source.ts";
+
+/** What an objective is made of. */
+export interface ObjectiveParts {
+  readonly config: TrainConfig;
+  readonly model: OpenedModel;
+  readonly layout: AdapterLayout;
+  readonly rewards: readonly TrainedReward[];
+  readonly prompts: readonly string[];
+  readonly contexts: TextContexts;
+  readonly typicalDivergence: number;
+  readonly backend: Backend;
+  readonly warn: (text: string) => void;
+}
+
+async function openRocm({ config, model, layout, rewards: trained, prompts, contexts, typicalDivergence, backend, warn }: ObjectiveParts): Promise<Objective> {
+  const { batchSize, lora, divergence, backpropSteps } = config;
+  const checkpointing = config.checkpointing === "auto" ? (isFullSize(model) ? "step" : "none") : config.checkpointing;
+  const { parts, unet, vae, latentShape } = model;
+  const rewards = trained.map((entry) => ({ ...entry, gradient: requireGradient(entry.reward, "rocm") }));
+  const step = await compileRocmStep({
+    model: {
+      unet: { scope: scopeOf((key, shape) => weight(parts.unet.weights.take(key, shape))), config: unet },
+      vae: { scope: scopeOf((key, shape) => weight(parts.vae.weights.take(key, shape))), config: vae },
+    },
+    rewards: rewards.map(({ gradient, weight: factor, normalization }) => ({ ...gradient.term(factor, batchSize), normalization })),
+    settings: {
+      schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
+      lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
+      divergence,
+      backpropSteps,
+      latentSize: [latentShape[1], latentShape[2]],
+      contextLength: contexts.shape[0],
+    },
+    batchSize,
+    backend,
+    checkpointing,
+  });
+  if (config.provider === "cpu") checkMemory(step, freeMemory(), checkpointing, warn);
+  const width = unet.timeCondProjDim;
+  const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
+  const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
+  return rocmObjective({ config, step, rewards, prompts, contexts, cond, latentShape, typicalDivergence });
+}
+
+async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
+  const { config, model, rewards, prompts, contexts, backend, warn } = parts;
+  const { objective, batchSize, seed } = config;
+  if (objective === "rocm") throw new Error("rocm is not a policy objective");
+  const settings = policyOf(config);
+  const isPaired = objective === "d3po";
+  const rows = batchSize * (isPaired ? 2 : 1);
+  const weights = samplerParts(model);
+  const schedule = scheduleOf(config, model);
+  // Every step is a program run of its own here, so only the inside of a step can be kept or not.
+  const recompute = config.checkpointing === "block";
+  const network = await AdaptedNetwork.open(weights, { ...(await networkOptions(config, parts, rows)), unetOptions: { recompute } }, backend, true);
+  if (config.provider === "cpu") checkMemory(network, freeMemory(), recompute ? "block" : "step", warn);
+  const loss = await PolicyLoss.open(objective, settings, { config: model.unet, shape: [rows, ...model.latentShape] }, backend);
+  const sampler = await PolicySampler.open(network, schedule, weights, backend);
+  const { latentShape, imageSize } = model;
+  const promptsPerIteration = settings.samplesPerIteration / (isPaired ? 2 : 1);
+  return policyObjective({ config, objective, network, loss, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, isPaired } });
+}
+
+/**
+ * Compiles the programs of a configuration's objective.
+ * @throws UsageError `reward-not-differentiable`, `memory-too-small` and what the settings give reason to
+ */
+export function openObjective(parts: ObjectiveParts): Promise<Objective> {
+  return parts.config.objective === "rocm" ? openRocm(parts) : openPolicy(parts);
+}

@@ -1,0 +1,142 @@
+import { type PolicyObjectiveName, policyOf, type PolicySetting } from "../config/policy-setting.ts";
+import type { TrainConfig } from "../config/train-config.ts";
+import type { AdaptedNetwork } from "../models/adapted-network.ts";
+import { meanOf } from "../report/paired-statistics.ts";
+import type { ParameterSet } from "./adamw.ts";
+import { checkFirstKl, checkFirstRatio, checkGradients } from "./checks.ts";
+import { type IterationResult, normalizedMeans, type Objective, weightedSum } from "./objective.ts";
+import type { Walk } from "./policy-sampler.ts";
+import { lossNeeds, type PolicyLoss } from "./policy-loss.ts";
+import { advantagesOf } from "./prompt-statistics.ts";
+import { makeRollout, preferencesOf, type Rollout, type RolloutOptions } from "./rollout.ts";
+
+/** What a policy objective works with; nothing here changes while it runs. */
+export interface PolicyParts {
+  readonly config: TrainConfig;
+  readonly objective: PolicyObjectiveName;
+  readonly network: AdaptedNetwork;
+  readonly loss: PolicyLoss;
+  readonly rollout: RolloutOptions;
+}
+
+/** A batch of an iteration with what its loss says of each row. */
+interface Batch {
+  readonly walk: Walk;
+  /** Advantages or preferences, `[B]`. */
+  readonly targets: Float64Array;
+}
+
+/** Sums over the steps and batches of an iteration's updates. */
+interface Totals {
+  count: number;
+  loss: number;
+  ratio: number;
+  clipFraction: number;
+  approxKl: number;
+  kl: number;
+}
+
+/**
+ * The gradient of an update: the mean over its batches and the steps that have a density, summed in that order in float64. A step whose loss is flat (all ratios clipped, all pairs tied)
+ * costs no backward pass.
+ * @param check looks at the ratios and KL of each step before they are used
+ */
+async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter: ParameterSet, totals: Totals, check: (ratio: Float32Array, kl: Float32Array | undefined, step: number) => void): Promise<ParameterSet> {
+  const { network, loss, rollout, objective } = parts;
+  const scored = rollout.schedule.steps.flatMap(({ scored: step }, index) => (step === undefined ? [] : [{ step, index }]));
+  const weight = 1 / (batches.length * scored.length);
+  const sums = new Map([...adapter].map(([name, values]) => [name, new Float64Array(values.length)]));
+  const needs = lossNeeds(objective);
+  for (const { walk, targets } of batches) {
+    for (const { step, index } of scored) {
+      const inputs = { sample: walk.x[index]!, timestep: step.timestep, context: walk.context, adapter: { parameters: adapter, strength: 1 } };
+      const output = await network.output(inputs);
+      const reference = needs.reference ? await network.output({ ...inputs, adapter: { parameters: adapter, strength: 0 } }) : undefined;
+      const result = await loss.run({ step, x: walk.x[index]!, next: walk.x[index + 1]!, output, old: needs.old ? walk.output[index]! : undefined, reference, targets });
+      check(result.ratio, result.kl, index);
+      totals.count += 1;
+      totals.loss += result.loss;
+      totals.ratio += meanOf([...result.ratio]);
+      totals.clipFraction += result.clipFraction;
+      totals.approxKl += result.approxKl;
+      totals.kl += result.kl === undefined ? 0 : meanOf([...result.kl]);
+      if (result.cotangent.every((value) => value === 0)) continue;
+      for (const [name, gradient] of await network.gradient(inputs, result.cotangent)) {
+        const sum = sums.get(name)!;
+        for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]! * weight;
+      }
+      // onnxruntime's run() blocks its thread: let signals in.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  return new Map([...sums].map(([name, sum]) => [name, Float32Array.from(sum)]));
+}
+
+/** The means that a line of the log holds. */
+function resultOf({ objective, rollout: { rewards, schedule } }: PolicyParts, rollout: Rollout, settings: PolicySetting, totals: Totals): IterationResult {
+  const means = Object.fromEntries(Object.entries(rollout.rewards).map(([name, values]) => [name, meanOf(values)]));
+  const normalized = normalizedMeans(rewards, means);
+  const { count } = totals;
+  const kl = totals.kl / count;
+  const hasKl = objective === "dpok";
+  return {
+    reward: weightedSum(rewards, (name) => means[name]!),
+    rewards: means,
+    ...(normalized && { normalized }),
+    divergence: hasKl ? kl * schedule.steps.filter(({ scored }) => scored !== undefined).length : 0,
+    beta: hasKl ? settings.klWeight : 0,
+    loss: totals.loss / count,
+    policy: { ratio: totals.ratio / count, clipFraction: totals.clipFraction / count, approxKl: totals.approxKl / count, ...(hasKl && { kl }) },
+  };
+}
+
+/**
+ * RLCM, DDPO, DPOK or D3PO: an iteration samples pictures, scores them, and updates the adapter on the stored steps (`objectives/step-policy.ts`). No gradient passes through the reward,
+ * the decoder or from step to step.
+ */
+export function policyObjective(parts: PolicyParts): Objective {
+  const { config, objective, network, loss, rollout: options } = parts;
+  const settings = policyOf(config);
+  const rows = network.batchSize;
+  return {
+    zeroGradientCure:
+      objective === "d3po"
+        ? "the reward prefers neither picture of any pair; use another reward, or more policy.samplesPerIteration"
+        : "the reward gives all pictures of an iteration the same number; use another reward, or more policy.samplesPerIteration",
+    iterate: async (state, update) => {
+      const { iteration } = state;
+      const rollout = await makeRollout(iteration, state.parameters, options);
+      let targets: Float64Array;
+      if (objective === "d3po") targets = preferencesOf(rollout.totals, rows / 2);
+      else {
+        const { statisticsBuffer: buffer, statisticsMinimum: minimum, advantageClip: limit } = settings;
+        const { advantages, statistics } = advantagesOf(state.statistics, rollout.prompts, rollout.totals, { buffer, minimum, limit });
+        targets = advantages;
+        state.statistics = statistics;
+      }
+      const batches = rollout.batches.map((walk, index) => ({ walk, targets: targets.slice(index * rows, (index + 1) * rows) }));
+      const perUpdate = batches.length / settings.updatesPerIteration;
+      const totals: Totals = { count: 0, loss: 0, ratio: 0, clipFraction: 0, approxKl: 0, kl: 0 };
+      let isFirst = true;
+      const check = (ratio: Float32Array, kl: Float32Array | undefined, step: number): void => {
+        const where = `step ${step + 1} of iteration ${iteration + 1}`;
+        // Against the policy that sampled, new pictures begin at 1 every time; against the base model, only before the first update of all.
+        if (isFirst && (lossNeeds(objective).old || iteration === 0)) checkFirstRatio(ratio, where);
+        if (isFirst && iteration === 0 && kl !== undefined) checkFirstKl(kl, where);
+      };
+      for (let epoch = 0; epoch < settings.innerEpochs; epoch++) {
+        for (let start = 0; start < batches.length; start += perUpdate) {
+          const gradients = await gradientOf(parts, batches.slice(start, start + perUpdate), state.parameters, totals, check);
+          checkGradients(gradients, iteration);
+          update(gradients);
+          isFirst = false;
+        }
+      }
+      return resultOf(parts, rollout, settings, totals);
+    },
+    dispose: async () => {
+      await options.sampler.dispose();
+      await loss.dispose();
+    },
+  };
+}
