@@ -48,9 +48,9 @@ function textConfig(bpe: ClipBpe): ConfigJson {
 
 /**
  * Writes a latent consistency model of random weights (pictures of 8×8 pixels, latents 4×4×4) and two rewards for it: `model/`, `clip/` (a CLIPModel) and `taste/`
- * (an aesthetic head on it). Everything is a function of `seed`.
+ * (an aesthetic head on it); also a diffusion model of the same weights but the guidance embedding's, `diffusion/`. Everything is a function of `seed`.
  */
-export async function writeTinyWorld(folder: string, seed: number): Promise<{ model: string; clip: string; taste: string }> {
+export async function writeTinyWorld(folder: string, seed: number): Promise<{ model: string; diffusion: string; clip: string; taste: string }> {
   const bpe = trainClipBpe(new Map(words.map((word) => [word, 1])));
   const tokenizerFiles = new Map(Object.entries(clipTokenizerFiles(bpe, length)));
   const unet = {
@@ -78,15 +78,19 @@ export async function writeTinyWorld(folder: string, seed: number): Promise<{ mo
     scaling_factor: 0.5,
   };
   const text = textConfig(bpe);
-  const model = encodeDiffusersDirectory({
-    pipeline: "LatentConsistencyModelPipeline",
-    unet: { config: { _class_name: "UNet2DConditionModel", ...unet }, tensors: values(unetParameters(parseUNetConfig(unet)), seed) },
-    vae: { config: { _class_name: "AutoencoderKL", ...vae }, tensors: values(autoencoderParameters(parseAutoencoderConfig(vae)), seed + 1) },
-    textEncoder: { config: text, tensors: values(clipTextParameters(parseClipTextConfig(text)), seed + 2) },
-    scheduler: { _class_name: "LCMScheduler", beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012, num_train_timesteps: 1000, original_inference_steps: 50 },
-    tokenizerFiles: new Map([...tokenizerFiles].map(([name, content]) => [name, new TextEncoder().encode(content)])),
-  });
-  await writeFiles(join(folder, "model"), model);
+  const schedule = { beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012, num_train_timesteps: 1000 };
+  const pipeline = (name: string, unetConfig: typeof unet | Omit<typeof unet, "time_cond_proj_dim">, scheduler: ConfigJson): Map<string, string | Uint8Array> =>
+    encodeDiffusersDirectory({
+      pipeline: name,
+      unet: { config: { _class_name: "UNet2DConditionModel", ...unetConfig }, tensors: values(unetParameters(parseUNetConfig(unetConfig)), seed) },
+      vae: { config: { _class_name: "AutoencoderKL", ...vae }, tensors: values(autoencoderParameters(parseAutoencoderConfig(vae)), seed + 1) },
+      textEncoder: { config: text, tensors: values(clipTextParameters(parseClipTextConfig(text)), seed + 2) },
+      scheduler,
+      tokenizerFiles: new Map([...tokenizerFiles].map(([file, content]) => [file, new TextEncoder().encode(content)])),
+    });
+  await writeFiles(join(folder, "model"), pipeline("LatentConsistencyModelPipeline", unet, { _class_name: "LCMScheduler", ...schedule, original_inference_steps: 50 }));
+  const { time_cond_proj_dim: _embedding, ...plain } = unet;
+  await writeFiles(join(folder, "diffusion"), pipeline("StableDiffusionPipeline", plain, { _class_name: "DDIMScheduler", ...schedule, set_alpha_to_one: false, steps_offset: 1, clip_sample: false }));
 
   const vision = { hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, hidden_act: "quick_gelu", image_size: 8, patch_size: 4 };
   const clip = { model_type: "clip", projection_dim: 8, logit_scale_init_value: 2.6592, text_config: text, vision_config: vision };
@@ -106,7 +110,7 @@ export async function writeTinyWorld(folder: string, seed: number): Promise<{ mo
       ["model.safetensors", encodeSafetensors(new Map(head), metadata)],
     ]),
   );
-  return { model: join(folder, "model"), clip: join(folder, "clip"), taste: join(folder, "taste") };
+  return { model: join(folder, "model"), diffusion: join(folder, "diffusion"), clip: join(folder, "clip"), taste: join(folder, "taste") };
 }
 
 /** A configuration that trains the tiny model in a second or two; `changes` override it. */
