@@ -1,7 +1,7 @@
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
-import { DPOK_KL_FORMS } from "../objectives/dpok.ts";
+import { DPOK_KL_FORMS, DPOK_POLICY_TERMS } from "../objectives/dpok.ts";
 
 /** Ways to train; `rocm` goes through the reward's gradient, the others need its numbers only. */
 export const objectiveNames = ["rocm", "rlcm", "ddpo", "dpok", "d3po"] as const;
@@ -28,6 +28,7 @@ export interface PolicySetting {
   readonly rewardWeight: number;
   readonly klWeight: number;
   readonly klForm: (typeof DPOK_KL_FORMS)[number];
+  readonly policyTerm: (typeof DPOK_POLICY_TERMS)[number];
   readonly preferenceScale: number;
 }
 
@@ -51,6 +52,7 @@ export const policySchema: z.ZodType<GivenPolicy | undefined, GivenPolicy | unde
     rewardWeight: z.number().min(0).optional().describe("dpok: weight of the policy gradient. Default: 10."),
     klWeight: z.number().min(0).optional().describe("dpok: weight of the divergence from the base model. Raising it keeps pictures nearer to it. Default: 0.01."),
     klForm: z.enum(DPOK_KL_FORMS).optional().describe("dpok: `gaussian` is the KL of each step in closed form, `epsilonMse` the squared difference of the predicted noises, as DPOK's code. Default: gaussian."),
+    policyTerm: z.enum(DPOK_POLICY_TERMS).optional().describe("dpok: what carries the advantage: `clampedRatio`, as DPOK's code, or `logProb`, as its paper. Default: clampedRatio."),
     preferenceScale: z.number().gt(0).optional().describe("d3po: beta of the preference loss. Raising it makes each preference count more. Default: 0.1."),
   })
   .optional()
@@ -63,12 +65,12 @@ const advantages = { advantageClip: 10, statisticsBuffer: 32, statisticsMinimum:
 const policyDefaults: Readonly<Record<PolicyObjectiveName, Partial<PolicySetting>>> = {
   rlcm: { ...common, ...advantages, lastStepNoise: false },
   ddpo: { ...common, ...advantages, advantageClip: 5, statisticsBuffer: 16, eta: 1 },
-  dpok: { ...common, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian" },
+  dpok: { ...common, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian", policyTerm: "clampedRatio" },
   d3po: { ...common, samplesPerIteration: 20, clipRange: 0.1, eta: 1, preferenceScale: 0.1 },
 };
 
 /** What stands in for settings that an objective does not have; nothing reads them. */
-const unused: PolicySetting = { ...common, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", preferenceScale: 1 };
+const unused: PolicySetting = { ...common, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", policyTerm: "clampedRatio", preferenceScale: 1 };
 
 /** All settings of a resolved configuration's objective. */
 export function policyOf({ objective, policy }: { readonly objective: ObjectiveName; readonly policy?: GivenPolicy | undefined }): PolicySetting {

@@ -23,7 +23,9 @@ function watchMarks(metrics: readonly MetricsLine[]): ChartMark[] {
 
 /** The page's charts, held-out metrics first; a chart without data is left out. */
 export function reportCharts(metrics: readonly MetricsLine[]): string {
-  const of = (key: NumberKey): ((line: MetricsLine) => unknown) => (line) => line[key];
+  const of = (key: NumberKey): ((line: MetricsLine) => unknown) => (line) => (hasDivergence(line) || (key !== "divergence" && key !== "beta") ? line[key] : undefined);
+  // Of the policy objectives only dpok has one.
+  const hasDivergence = ({ policy }: MetricsLine): boolean => policy === undefined || policy.kl !== undefined;
   const rewardNames = [...new Set(metrics.flatMap((line) => Object.keys(line.rewards ?? {})))].slice(0, 3);
   const marks = watchMarks(metrics);
   const heldOutNames = [...new Set(metrics.flatMap((line) => Object.keys(line.heldOut ?? {})))];
@@ -51,12 +53,19 @@ export function reportCharts(metrics: readonly MetricsLine[]): string {
     rewardNames.length < 2
       ? ""
       : lineChart({ title: "Each reward", caption: "Before its weight.", series: rewardNames.map((name, index) => curve(metrics, name, index + 1, (line) => line.rewards?.[name])) });
+  const ratios = lineChart({
+    title: "Probability ratios",
+    caption: "Of new to old policy (d3po: to the base model): the share beyond the clip range, and half the mean squared logarithm.",
+    fromZero: true,
+    series: [curve(metrics, "clipped", 2, ({ policy }) => policy?.clipFraction), curve(metrics, "change", 4, ({ policy }) => policy?.approxKl)],
+  });
   return [
     ...heldOut,
     single("Reward in training", "Weighted sum of the rewards on the training prompts.", "reward", 1),
     rewards,
     single("Divergence from the base model", "Summed over the sampling steps, before β.", "divergence", 2, true),
     single("β", "Weight of the divergence in the loss.", "beta", 4, true),
+    ratios,
     single("Gradient norm", "Over all adapters, before clipping.", "gradNorm", 3, true),
   ].join("");
 }

@@ -52,7 +52,7 @@ function traceLoss(
   point: StepPoint,
   traced: { readonly next: Tensor; readonly policy: StepPrediction; readonly reference: StepPrediction | undefined; readonly logRatio: Tensor; readonly targets: Tensor },
 ): { readonly loss: Tensor; readonly kl?: Tensor } {
-  const { clipRange, logProbReduction: reduction, klForm, rewardWeight, klWeight, preferenceScale } = settings;
+  const { clipRange, logProbReduction: reduction, klForm, policyTerm, rewardWeight, klWeight, preferenceScale } = settings;
   const { next, policy, reference, logRatio, targets } = traced;
   if (objective === "d3po") {
     const rows = logRatio.shape[0]!;
@@ -60,7 +60,7 @@ function traceLoss(
     return { loss: d3poLoss({ beta: preferenceScale, clipRange }, pair(logRatio), pair(targets)).loss };
   }
   if (objective !== "dpok") return { loss: ppoLoss(logRatio, targets, { clipRange }).loss };
-  const dpok = { policyTerm: "clampedRatio", klForm, reduction, rewardWeight, klWeight, clipRange } as const;
+  const dpok = { policyTerm, klForm, reduction, rewardWeight, klWeight, clipRange };
   const kl = dpokKl(dpok, policy, reference!, point);
   return { loss: dpokLoss(dpok, { logProb: stepLogProb(next, policy, point, reduction), logRatio, advantages: targets, kl }).loss, kl };
 }

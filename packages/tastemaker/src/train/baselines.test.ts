@@ -1,0 +1,184 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { loadCheckpoint, readTensorFloat32 } from "@tastemaker/diffusion";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type ObjectiveName, objectiveNames } from "../config/policy-setting.ts";
+import { openNodeFile } from "../platform/node-files.ts";
+import { meanOf } from "../report/paired-statistics.ts";
+import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
+import { readJsonLines } from "../storage/append-log.ts";
+import { findLatestCheckpoint } from "../storage/run-directory.ts";
+import { type Finished, runTastemaker, type Started, startTastemaker } from "../testing/child.ts";
+import { tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
+
+const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-baselines-"));
+let world: Awaited<ReturnType<typeof writeTinyWorld>>;
+const policyObjectives = objectiveNames.filter((name) => name !== "rocm");
+
+beforeAll(async () => {
+  world = await writeTinyWorld(folder, 1);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function writeConfig(name: string, objective: ObjectiveName, changes: object): Promise<string> {
+  const path = join(folder, `${name}.json`);
+  const { beta: _beta, ...config } = tinyTrainConfig({ ...world, model: objective === "rlcm" || objective === "rocm" ? world.model : world.diffusion }, { objective, ...changes }) as { beta: unknown };
+  await writeFile(path, JSON.stringify(config));
+  return path;
+}
+
+async function train(name: string, objective: ObjectiveName, changes: object): Promise<string> {
+  const out = join(folder, name);
+  const end = await runTastemaker("train", "-c", await writeConfig(name, objective, changes), "--out", out);
+  expect(end.code, end.stderr).toBe(0);
+  return out;
+}
+
+const linesOf = async (run: string): Promise<MetricsLine[]> => (await readJsonLines(join(run, "metrics.jsonl"))) as unknown as MetricsLine[];
+const metricsText = (run: string): Promise<string> => readFile(join(run, "metrics.jsonl"), "utf8");
+
+/** The newest adapter of a run as one list of numbers. */
+async function adapterOf(run: string): Promise<number[]> {
+  const checkpoint = await loadCheckpoint([await openNodeFile(join((await findLatestCheckpoint(run))!.path, "pytorch_lora_weights.safetensors"))]);
+  const values: number[] = [];
+  for (const key of checkpoint.keys()) {
+    const { file, entry } = checkpoint.entry(key);
+    values.push(...(await readTensorFloat32(file, entry)));
+  }
+  return values;
+}
+
+/** Largest difference relative to the largest value. */
+function relative(x: readonly number[], y: readonly number[]): number {
+  expect(y).toHaveLength(x.length);
+  return Math.max(...x.map((value, i) => Math.abs(value - y[i]!))) / Math.max(...x.map(Math.abs), 1e-12);
+}
+
+/** Settings under which every part of an iteration has work: pictures used twice, several updates, ratios beyond the clip range. */
+const busy = { iterations: 5, batchSize: 2, learningRate: 3e-3, ema: 0.5, policy: { samplesPerIteration: 8, updatesPerIteration: 2, innerEpochs: 2 }, evaluation: { every: 2, prompts: ["a red house", "a big cat"] }, checkpoint: { every: 2 } };
+
+describe.each(policyObjectives)("the objective %s", (objective) => {
+  let whole: string;
+  beforeAll(async () => {
+    whole = await train(`${objective}-whole`, objective, busy);
+  });
+
+  it("starts at the base model, changes the pictures and says what its ratios do", async () => {
+    const lines = await linesOf(whole);
+    expect(lines).toHaveLength(busy.iterations);
+    for (const { policy, gradNorm, reward } of lines) {
+      expect(policy!.ratio).toBeGreaterThan(0.5);
+      expect(policy!.ratio).toBeLessThan(2);
+      expect(policy!.clipFraction).toBeLessThanOrEqual(1);
+      expect(gradNorm).toBeGreaterThan(0);
+      expect(Number.isFinite(reward)).toBe(true);
+    }
+    // The second update of an iteration no longer is the policy that sampled.
+    expect(Math.max(...lines.map(({ policy }) => policy!.approxKl))).toBeGreaterThan(0);
+    expect(lines.every(({ policy }) => (policy!.kl === undefined) === (objective !== "dpok"))).toBe(true);
+    if (objective === "dpok") expect(lines.at(-1)!.policy!.kl).toBeGreaterThan(0);
+    const { metrics, images } = JSON.parse(await readFile(join(whole, "evaluation.json"), "utf8")) as EvaluationRecord;
+    expect(metrics["aesthetic"]!.tuned).not.toEqual(metrics["aesthetic"]!.base);
+    expect(images).toHaveLength(2);
+    expect(await readFile(join(whole, "report.html"), "utf8")).toContain("Probability ratios");
+  });
+
+  it("continues to the same bytes after SIGKILL", async () => {
+    const out = join(folder, `${objective}-killed`);
+    const started = startTastemaker("train", "-c", await writeConfig(`${objective}-killed`, objective, busy), "--out", out);
+    await reached(out, 3, started);
+    started.child.kill("SIGKILL");
+    await started.finished;
+    const last = await runTastemaker("resume", out);
+    expect(last.code, last.stderr).toBe(0);
+    expect(await metricsText(out)).toBe(await metricsText(whole));
+    expect(await adapterOf(out)).toEqual(await adapterOf(whole));
+    expect(await readFile(join(out, "evaluation.json"), "utf8")).toBe(await readFile(join(whole, "evaluation.json"), "utf8"));
+  });
+
+  it("does not depend on how many pictures are computed together", async () => {
+    const settings = { iterations: 3, learningRate: 1e-3, policy: { samplesPerIteration: 8 } };
+    const [one, four] = await Promise.all([1, 4].map((batchSize) => train(`${objective}-batch-${batchSize}`, objective, { ...settings, batchSize })));
+    const [a, b] = [await linesOf(one!), await linesOf(four!)];
+    for (const key of ["reward", "gradNorm"] as const) expect(relative(a.map((line) => line[key]), b.map((line) => line[key])), key).toBeLessThan(1e-4);
+    expect(relative(await adapterOf(one!), await adapterOf(four!))).toBeLessThan(1e-4);
+  });
+});
+
+/** Waits until the run has written so many lines of metrics. */
+async function reached(run: string, lines: number, started: Started): Promise<void> {
+  let ended: Finished | undefined;
+  void started.finished.then((end) => (ended = end));
+  for (;;) {
+    const text = await metricsText(run).catch(() => "");
+    if (text.split("\n").length > lines) return;
+    if (ended !== undefined) throw new Error(`the run ended early: ${ended.stderr}`);
+    await setTimeout(5);
+  }
+}
+
+describe("one update per iteration", () => {
+  it.each(["rlcm", "ddpo", "dpok"] as const)("%s has ratios of exactly 1 in every iteration", async (objective) => {
+    const lines = await linesOf(await train(`${objective}-exact`, objective, { iterations: 3, batchSize: 4, policy: { samplesPerIteration: 8 } }));
+    for (const { policy } of lines) expect(policy).toMatchObject({ ratio: 1, clipFraction: 0, approxKl: 0 });
+    if (objective === "dpok") expect(lines.map(({ policy }) => policy!.kl! > 0)).toEqual([false, true, true]);
+  });
+});
+
+describe("learning", () => {
+  it.each([0, 1])("rlcm raises the reward on held-out prompts and noise by at least 0.1, seed %d", async (seed) => {
+    const run = await train(`learning-${seed}`, "rlcm", { seed, steps: 3, batchSize: 8, iterations: 40, learningRate: 2e-2, policy: { samplesPerIteration: 32 }, checkpoint: { every: 40 } });
+    const { metrics } = JSON.parse(await readFile(join(run, "evaluation.json"), "utf8")) as EvaluationRecord;
+    const { base, tuned } = metrics["aesthetic"]!;
+    expect(meanOf(tuned) - meanOf(base)).toBeGreaterThan(0.1);
+  });
+});
+
+describe("a reward that gives numbers only", () => {
+  const rewards = [{ name: "compressibility" }];
+
+  it("is trained on by rlcm, normalised where asked", async () => {
+    const run = await train("compressibility", "rlcm", { iterations: 3, rewards: [{ name: "compressibility", normalize: { base: 16 } }], batchSize: 4, policy: { samplesPerIteration: 8 } });
+    const lines = await linesOf(run);
+    expect(lines[0]!.rewards["compressibility"]).toBeLessThan(0);
+    expect(Math.abs(lines[0]!.normalized!["compressibility"]!)).toBeLessThan(5);
+    expect(lines[0]!.gradNorm).toBeGreaterThan(0);
+  });
+
+  it("is refused by rocm, with the objectives that take it", async () => {
+    const end = await runTastemaker("train", "-c", await writeConfig("refused", "rocm", { rewards }), "--out", join(folder, "refused"));
+    expect(end.code).toBe(2);
+    expect(end.stderr).toMatch(/reward compressibility: expected one with a gradient for the objective "rocm".*rlcm, ddpo, dpok, d3po/);
+  });
+});
+
+describe("bad settings", () => {
+  const rows: [RegExp, ObjectiveName, object][] = [
+    [/model: expected a diffusion model \(StableDiffusionPipeline\) for the objective "ddpo", got LatentConsistencyModelPipeline.*use emoji-teacher/, "ddpo", { model: "LCM" }],
+    [/model: expected a latent consistency model .*got StableDiffusionPipeline with DDIMScheduler.*objective ddpo, dpok or d3po/, "rlcm", { model: "DIFFUSION" }],
+    [/expected a diffusion model for the objective d3po, got emoji.*use emoji-teacher/, "d3po", { model: "emoji" }],
+    [/expected a consistency model for the objective rlcm, got emoji-teacher.*use emoji/, "rlcm", { model: "emoji-teacher" }],
+    [/expected no policy settings with the objective rocm/, "rocm", { policy: { clipRange: 0.1 } }],
+    [/expected no beta with the objective rlcm.*policy\.klWeight/, "rlcm", { beta: 0.1 }],
+    [/expected no accumulation with the objective ddpo.*samplesPerIteration/, "ddpo", { accumulation: 2 }],
+    [/expected no timesteps with the objective dpok/, "dpok", { timesteps: "skipping" }],
+    [/expected settings of the objective rlcm, got klWeight .*setting policy\.klWeight.*rlcm has samplesPerIteration/, "rlcm", { policy: { klWeight: 1 } }],
+    [/expected a multiple of 6 samples per iteration \(batchSize 3 × updatesPerIteration 2\), got 10 .*for example 12/, "rlcm", { batchSize: 3, policy: { samplesPerIteration: 10, updatesPerIteration: 2 } }],
+    [/expected statisticsMinimum of at most statisticsBuffer 4, got 16/, "rlcm", { policy: { statisticsBuffer: 4 } }],
+    [/expected at least 2 steps with the objective rlcm, got 1/, "rlcm", { steps: 1 }],
+    [/policy\.clipRang.*clipRange/, "rlcm", { policy: { clipRang: 1 } }],
+    [/objective.*"ppo"/, "ppo" as ObjectiveName, {}],
+  ];
+
+  it.each(rows)("are one clear error: %s", async (message, objective, changes) => {
+    const { model } = changes as { model?: string };
+    const own = model === "LCM" ? { model: world.model } : model === "DIFFUSION" ? { model: world.diffusion } : {};
+    const end = await runTastemaker("train", "-c", await writeConfig("bad", objective, { ...changes, ...own }), "--out", join(folder, "never"));
+    expect(end.stderr.trimEnd().split("\n").filter((line) => !line.startsWith("npm warn"))).toHaveLength(1);
+    expect(end.stderr).toMatch(message);
+    expect(end.code).toBe(2);
+  });
+});
