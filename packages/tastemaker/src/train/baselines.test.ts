@@ -25,8 +25,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function writeConfig(name: string, objective: ObjectiveName, changes: object): Promise<string> {
   const path = join(folder, `${name}.json`);
-  const { beta: _beta, ...config } = tinyTrainConfig({ ...world, model: objective === "rlcm" || objective === "rocm" ? world.model : world.diffusion }, { objective, ...changes }) as { beta: unknown };
-  await writeFile(path, JSON.stringify(config));
+  // The tiny configuration's beta belongs to rocm.
+  const { beta: _beta, ...config } = tinyTrainConfig({ ...world, model: objective === "rlcm" || objective === "rocm" ? world.model : world.diffusion }, { objective }) as { beta: unknown };
+  await writeFile(path, JSON.stringify({ ...config, ...changes }));
   return path;
 }
 
@@ -170,7 +171,7 @@ describe("bad settings", () => {
     [/expected statisticsMinimum of at most statisticsBuffer 4, got 16/, "rlcm", { policy: { statisticsBuffer: 4 } }],
     [/expected at least 2 steps with the objective rlcm, got 1/, "rlcm", { steps: 1 }],
     [/policy\.clipRang.*clipRange/, "rlcm", { policy: { clipRang: 1 } }],
-    [/objective.*"ppo"/, "ppo" as ObjectiveName, {}],
+    [/expected one of rocm, rlcm, ddpo, dpok, d3po, got "ppo"/, "ppo" as ObjectiveName, {}],
   ];
 
   it.each(rows)("are one clear error: %s", async (message, objective, changes) => {

@@ -39,7 +39,7 @@ describe("the gradient of an update", () => {
     const { scored: step } = schedule.steps[1]!;
 
     const size = rows * model.latentShape.reduce((product, value) => product * value, 1);
-    const at = (shift: number): ParameterSet => new Map([...initialAdapter(layout, 1)].map(([key, values]) => [key, Float64Array.from(values, (value, i) => value + 0.02 * float64(key, values.length)[i]! + shift * float64(`way/${key}`, values.length)[i]!) as unknown as Float32Array]));
+    const at = (shift: number): ParameterSet => new Map([...initialAdapter(layout, 1)].map(([key, values]) => [key, Float64Array.from(values, (value, i) => value + (isDiffusion ? 0.002 : 0.02) * float64(key, values.length)[i]! + shift * float64(`way/${key}`, values.length)[i]!) as unknown as Float32Array]));
     const inputs = (parameters: ParameterSet, strength = 1): Parameters<AdaptedNetwork["output"]>[0] => ({ sample: float64("x", size), timestep: step!.timestep, context: float64("context", rows * contexts.shape[0] * contexts.shape[1]), adapter: { parameters, strength } });
     const old = await network.output(inputs(initialAdapter(layout, 2)));
     const x = float64("x", size);
