@@ -36,12 +36,19 @@ interface Totals {
   kl: number;
 }
 
+/** How an update reads its batches. */
+interface UpdatePass {
+  /** The adapter is still the one that sampled: its outputs are known. */
+  readonly isKnown: boolean;
+  /** Looks at the ratios and KL of each step before they are used. */
+  check(ratio: Float32Array, kl: Float32Array | undefined, step: number): void;
+}
+
 /**
  * The gradient of an update: the mean over its batches and the steps that have a density, summed in that order in float64. A step whose loss is flat (all ratios clipped, all pairs tied)
  * costs no backward pass.
- * @param check looks at the ratios and KL of each step before they are used
  */
-async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter: ParameterSet, totals: Totals, check: (ratio: Float32Array, kl: Float32Array | undefined, step: number) => void): Promise<ParameterSet> {
+async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter: ParameterSet, totals: Totals, { isKnown, check }: UpdatePass): Promise<ParameterSet> {
   const { network, loss, rollout, objective } = parts;
   const scored = rollout.schedule.steps.flatMap(({ scored: step }, index) => (step === undefined ? [] : [{ step, index }]));
   const weight = 1 / (batches.length * scored.length);
@@ -50,7 +57,7 @@ async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter
   for (const { walk, targets } of batches) {
     for (const { step, index } of scored) {
       const inputs = { sample: walk.x[index]!, timestep: step.timestep, context: walk.context, adapter: { parameters: adapter, strength: 1 } };
-      const output = await network.output(inputs);
+      const output = isKnown ? walk.output[index]! : await network.output(inputs);
       const reference = needs.reference ? await network.output({ ...inputs, adapter: { parameters: adapter, strength: 0 } }) : undefined;
       const result = await loss.run({ step, x: walk.x[index]!, next: walk.x[index + 1]!, output, old: needs.old ? walk.output[index]! : undefined, reference, targets });
       check(result.ratio, result.kl, index);
@@ -117,16 +124,17 @@ export function policyObjective(parts: PolicyParts): Objective {
       const batches = rollout.batches.map((walk, index) => ({ walk, targets: targets.slice(index * rows, (index + 1) * rows) }));
       const perUpdate = batches.length / settings.updatesPerIteration;
       const totals: Totals = { count: 0, loss: 0, ratio: 0, clipFraction: 0, approxKl: 0, kl: 0 };
+      // The first iteration computes what sampling computed once more, and so proves that it may be reused in the others.
       let isFirst = true;
       const check = (ratio: Float32Array, kl: Float32Array | undefined, step: number): void => {
         const where = `step ${step + 1} of iteration ${iteration + 1}`;
-        // Against the policy that sampled, new pictures begin at 1 every time; against the base model, only before the first update of all.
-        if (isFirst && (lossNeeds(objective).old || iteration === 0)) checkFirstRatio(ratio, where);
-        if (isFirst && iteration === 0 && kl !== undefined) checkFirstKl(kl, where);
+        if (iteration > 0 || !isFirst) return;
+        checkFirstRatio(ratio, where);
+        if (kl !== undefined) checkFirstKl(kl, where);
       };
       for (let epoch = 0; epoch < settings.innerEpochs; epoch++) {
         for (let start = 0; start < batches.length; start += perUpdate) {
-          const gradients = await gradientOf(parts, batches.slice(start, start + perUpdate), state.parameters, totals, check);
+          const gradients = await gradientOf(parts, batches.slice(start, start + perUpdate), state.parameters, totals, { isKnown: isFirst && iteration > 0, check });
           checkGradients(gradients, iteration);
           update(gradients);
           isFirst = false;
