@@ -5,8 +5,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["@tastemaker/source"] } },
   test: {
     include: ["packages/*/src/**/*.test.ts"],
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     pool: "forks",
     maxWorkers: 2,
     onConsoleLog: (log) => {
