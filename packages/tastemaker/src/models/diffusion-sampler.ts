@@ -1,7 +1,7 @@
 import { ddimSteps, type SchedulerConfig, signalAndNoise, timestepEmbedding, unet } from "@tastemaker/diffusion";
 import { add, type Backend, type Executable, input, mul, program, sub } from "@tastemaker/tensor";
 import type { OpenedModel } from "./open-model.ts";
-import { compileDecoder, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
+import { compileDecoder, joinRows, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
 
 export interface DiffusionSamplerOptions {
   readonly steps: number;
@@ -85,23 +85,15 @@ export class DiffusionSampler {
   }
 
   async #batch(requests: readonly DiffusionRequest[]): Promise<Float32Array[]> {
-    const { batchSize, contextShape, emptyContext, steps } = this.#options;
+    const { batchSize, emptyContext, steps } = this.#options;
     const { unet, scheduler, weights } = this.#parts;
     const { config } = unet;
     const fixed = Object.fromEntries(weights ?? []);
-    const size = contextShape[0] * contextShape[1];
-    const each = requests[0]!.latent.length;
-    const [context, empty, x] = [new Float32Array(batchSize * size), new Float32Array(batchSize * size), new Float32Array(batchSize * each)];
-    for (let row = 0; row < batchSize; row++) {
-      const request = requests[row] ?? requests[0]!;
-      context.set(request.context, row * size);
-      empty.set(emptyContext, row * size);
-      x.set(request.latent, row * each);
-    }
+    const padded = Array.from({ length: batchSize }, (_, row) => requests[row] ?? requests[0]!);
+    const [context, empty, x] = [joinRows(padded.map((request) => request.context)), joinRows(padded.map(() => emptyContext)), joinRows(padded.map((request) => request.latent))];
     for (const point of ddimPoints(scheduler, steps)) {
       const row = timestepEmbedding(point.timestep, config.down[0]!.channels, config.flipSinToCos, config.freqShift);
-      const sinusoid = new Float32Array(batchSize * row.length);
-      for (let i = 0; i < batchSize; i++) sinusoid.set(row, i * row.length);
+      const sinusoid = joinRows(padded.map(() => row));
       const { noise } = await this.#step.run({ ...fixed, sample: x, sinusoid, context, empty_context: empty });
       stepDdim(x, noise!.data, point);
     }

@@ -3,7 +3,7 @@ import { type Backend, type Executable, type HostData, input, normal, program } 
 import type { ParameterSet } from "../train/adamw.ts";
 import { adapterInputs, type AdapterLayout } from "./adapter.ts";
 import type { OpenedModel } from "./open-model.ts";
-import { compileDecoder, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
+import { compileDecoder, joinRows, type SamplerParts, samplerParts, splitRows } from "./sampler-parts.ts";
 
 export interface SamplerSettings {
   readonly steps: number;
@@ -69,7 +69,6 @@ export class ImageSampler implements PictureSampler {
   readonly #settings: SamplerSettings;
   readonly #layout: AdapterLayout | undefined;
   readonly #batchSize: number;
-  readonly #contextShape: readonly [number, number];
   readonly #steps: readonly LcmStep[];
   readonly #step: Executable;
   readonly #decode: Executable;
@@ -79,7 +78,6 @@ export class ImageSampler implements PictureSampler {
     this.#settings = options.settings;
     this.#layout = options.layout;
     this.#batchSize = options.batchSize;
-    this.#contextShape = options.contextShape;
     this.#steps = steps;
     this.#step = step;
     this.#decode = decode;
@@ -136,9 +134,7 @@ export class ImageSampler implements PictureSampler {
     const rows = this.#batchSize;
     // A short last batch is filled with its first picture, so that one compiled size is enough.
     const padded = Array.from({ length: rows }, (_, row) => requests[row] ?? requests[0]!);
-    const contextSize = this.#contextShape[0] * this.#contextShape[1];
-    const context = new Float32Array(rows * contextSize);
-    for (const [row, request] of padded.entries()) context.set(request.context, row * contextSize);
+    const context = joinRows(padded.map((request) => request.context));
     const fixed: Record<string, HostData> = { ...Object.fromEntries(weights ?? []), context };
     if (config.timeCondProjDim !== undefined) fixed["cond"] = repeated(guidanceEmbedding(this.#settings.guidanceScale, config.timeCondProjDim), rows);
     if (this.#layout !== undefined) {

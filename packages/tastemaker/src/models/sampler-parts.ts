@@ -38,3 +38,11 @@ export function splitRows(values: Float32Array, rows: number): Float32Array[] {
   const size = values.length / rows;
   return Array.from({ length: rows }, (_, row) => values.slice(row * size, (row + 1) * size));
 }
+
+/** Rows of one length as a batch, one after the other. */
+export function joinRows(rows: readonly (Float32Array | Float64Array)[]): Float32Array {
+  const size = rows[0]!.length;
+  const result = new Float32Array(rows.length * size);
+  for (const [row, values] of rows.entries()) result.set(values, row * size);
+  return result;
+}

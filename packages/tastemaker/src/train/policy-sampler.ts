@@ -1,7 +1,7 @@
 import type { Backend, Executable } from "@tastemaker/tensor";
 import type { AdaptedNetwork } from "../models/adapted-network.ts";
 import type { AppliedAdapter, PictureRequest, PictureSampler } from "../models/image-sampler.ts";
-import { compileDecoder, type SamplerParts, splitRows } from "../models/sampler-parts.ts";
+import { compileDecoder, joinRows, type SamplerParts, splitRows } from "../models/sampler-parts.ts";
 import type { PolicySchedule, WalkStep } from "./policy-schedule.ts";
 
 /** What a batch of pictures passed through: all that the densities of its steps need. */
@@ -48,8 +48,8 @@ export class PolicySampler implements PictureSampler {
   /** Samples one full batch and keeps the way. @param requests exactly as many as the network's batch has rows */
   async walk(requests: readonly PictureRequest[], adapter: AppliedAdapter): Promise<Walk> {
     const { steps, decoded } = this.#schedule;
-    const context = joined(requests.map((request) => request.context));
-    const x = [joined(requests.map(({ noise }) => noise.latent))];
+    const context = joinRows(requests.map((request) => request.context));
+    const x = [joinRows(requests.map(({ noise }) => noise.latent))];
     const outputs: Float32Array[] = [];
     for (const [index, step] of steps.entries()) {
       const output = await this.#network.output({ sample: x[index]!, timestep: step.timestep, context, adapter });
@@ -86,11 +86,4 @@ export class PolicySampler implements PictureSampler {
     await this.#network.dispose();
     await this.#decode.dispose();
   }
-}
-
-function joined(rows: readonly (Float32Array | Float64Array)[]): Float32Array {
-  const size = rows[0]!.length;
-  const result = new Float32Array(rows.length * size);
-  for (const [row, values] of rows.entries()) result.set(values, row * size);
-  return result;
 }
