@@ -6,7 +6,7 @@ import type { LocateOptions } from "../hub/locate-weights.ts";
 import { neededForClip, type NeededFiles } from "../hub/needed-files.ts";
 import { openAestheticReward } from "./aesthetic-reward.ts";
 import { openBlipScore, openImageReward } from "./blip-reward.ts";
-import { openClipReward } from "./clip-reward.ts";
+import { type ClipRewardName, openClipReward } from "./clip-reward.ts";
 import { openCustomReward, refuseCustomSetting } from "./custom-reward.ts";
 import { isJpegReward, jpegReward, jpegRewardNames } from "./jpeg-reward.ts";
 import type { Reward } from "./reward.ts";
@@ -22,34 +22,35 @@ const vitL14 = "openai/clip-vit-large-patch14";
 const vitH14 = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K";
 const bert = "google-bert/bert-base-uncased:vocab.txt";
 
+/** What the scores of CLIP models have in common. */
+const ofClip = (name: ClipRewardName): Pick<RewardEntry, "needed" | "open"> => ({
+  needed: neededForClip,
+  open: ({ path, vocabulary }, backend) => openClipReward(name, path, backend, vocabulary),
+});
+
 /** Every built-in reward: how it is opened and where its weights are. To add one, add a row. */
 const rewards: Readonly<Record<string, RewardEntry>> = {
   "pick-score": {
-    needed: neededForClip,
+    ...ofClip("pick-score"),
     published: { path: "yuvalkirstain/PickScore_v1", vocabulary: vitH14 },
-    open: ({ path, vocabulary }, backend) => openClipReward("pick-score", path, backend, vocabulary),
   },
   "hpsv2.1": {
-    needed: neededForClip,
+    ...ofClip("hpsv2.1"),
     published: { path: "xswu/HPSv2:HPS_v2.1_compressed.pt", vocabulary: vitL14 },
-    open: ({ path, vocabulary }, backend) => openClipReward("hpsv2.1", path, backend, vocabulary),
   },
   "hpsv2.0": {
-    needed: neededForClip,
+    ...ofClip("hpsv2.0"),
     published: { path: "xswu/HPSv2:HPS_v2_compressed.pt", vocabulary: vitL14 },
-    open: ({ path, vocabulary }, backend) => openClipReward("hpsv2.0", path, backend, vocabulary),
   },
-  hpsv2: { needed: neededForClip, open: ({ path, vocabulary }, backend) => openClipReward("hpsv2", path, backend, vocabulary) },
+  hpsv2: ofClip("hpsv2"),
   "clip-score": {
     world: worldPart("clip"),
-    needed: neededForClip,
+    ...ofClip("clip-score"),
     published: { path: vitL14 },
-    open: ({ path, vocabulary }, backend) => openClipReward("clip-score", path, backend, vocabulary),
   },
   "clip-score-100": {
-    needed: neededForClip,
+    ...ofClip("clip-score-100"),
     published: { path: vitL14 },
-    open: ({ path, vocabulary }, backend) => openClipReward("clip-score-100", path, backend, vocabulary),
   },
   aesthetic: {
     world: worldPart("aesthetic"),
