@@ -4,6 +4,7 @@ import { Progress } from "../cli/progress.ts";
 import { ImageSampler, pictureNoise, type PictureNoise } from "../models/image-sampler.ts";
 import type { OpenedModel } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { contentKey } from "./content-key.ts";
 import type { PictureStore } from "./picture-store.ts";
 import type { EvaluationPlan } from "./plan.ts";
@@ -121,8 +122,7 @@ async function sampleVariant(plan: EvaluationPlan, { model, adapter }: Variant, 
       }
       const values = await sampler.sample(requests, adapter && { parameters: adapter.parameters, strength: 1 });
       for (const [offset, picture] of values.entries()) await keep(start + offset, picture);
-      // Lets signals in: a run of onnxruntime blocks the thread.
-      await new Promise((resolve) => setImmediate(resolve));
+      await letSignalsIn();
     }
     return true;
   } finally {

@@ -1,6 +1,7 @@
 import type { Picture } from "@tastemaker/diffusion";
 import { InternalError, UsageError } from "@tastemaker/tensor";
 import { Progress } from "../cli/progress.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { contentKey } from "./content-key.ts";
 import type { EvaluationCache } from "./evaluation-cache.ts";
 import type { MadePictures, PictureOptions } from "./make-pictures.ts";
@@ -93,7 +94,7 @@ export async function scorePictures(plan: EvaluationPlan, cache: EvaluationCache
         await store?.add(part.map(({ key }, row) => [key, values[row]!]));
         computed += part.length;
         progress.update(computed, metric.name);
-        await new Promise((resolve) => setImmediate(resolve));
+        await letSignalsIn();
       }
       // Its network's memory is not needed any more; the next may be as large.
       await planned.release();
@@ -132,7 +133,7 @@ async function embedPictures(plan: EvaluationPlan, cache: EvaluationCache, pictu
       if (!vector.every(Number.isFinite)) throw new UsageError("not-finite", `evaluate: expected a finite embedding, got another of "${prompt}" (at ${plan.variants[variant]!.label}, picture ${await cache.pictures.pathOf(pictureKey)})`);
       await store.add([[key, toText(vector)]]);
       progress.update(index + 1);
-      await new Promise((resolve) => setImmediate(resolve));
+      await letSignalsIn();
     }
   } finally {
     progress.finish();

@@ -11,6 +11,7 @@ import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { ImageSampler, pictureNoise } from "../models/image-sampler.ts";
 import { isFullSize, openModel, requireConsistencyModel } from "../models/open-model.ts";
 import { checkPrompt, TextContexts } from "../models/text-contexts.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
@@ -69,7 +70,7 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
         written.push({ prompt: part[offset]!, file });
       }
       if (prompts.length > 1) progress.update(written.length);
-      await new Promise((resolve) => setImmediate(resolve));
+      await letSignalsIn();
     }
   } finally {
     progress.finish();

@@ -3,6 +3,7 @@ import { type AutoencoderConfig, autoencoderReduction, encodeImage, encodeSafete
 import { type Backend, input, mul, program, sub } from "@tastemaker/tensor";
 import { Progress } from "../cli/progress.ts";
 import type { CaptionedImages } from "../data/captioned-images.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeFile } from "../platform/node-files.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import type { Scope } from "@tastemaker/diffusion";
@@ -61,7 +62,7 @@ export async function cacheLatents(
     data.set((latent!.data as Float32Array).subarray(0, real * each), start * each);
     captions.push(...batch.captions.slice(0, real));
     progress.update(start + real);
-    await new Promise((resolve) => setImmediate(resolve));
+    await letSignalsIn();
   }
   progress.finish();
   await executable.dispose();

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Backend, type Executable, type HostData, type HostTensor, UsageError } from "@tastemaker/tensor";
 import { encodeSafetensors, initialise, readSafetensorsHeader, readTensorFloat32, type TensorToStore } from "@tastemaker/diffusion";
 import { Progress } from "../cli/progress.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeFile } from "../platform/node-files.ts";
 import { threadBackend } from "../platform/runtime.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
@@ -205,8 +206,7 @@ export async function runPretraining(
         nextSample += plan.sampleEvery;
       }
       if (signal.aborted || isTimeOver) return false;
-      // onnxruntime's run() blocks: let signals and timers in between steps.
-      await new Promise((resolve) => setImmediate(resolve));
+      await letSignalsIn();
     }
     await sample();
     for (const [path, bytes] of await stage.finish(state.average)) await run.writeFile(`model/${path}`, bytes);

@@ -1,6 +1,7 @@
 import { type PolicyObjectiveName, policyOf, type PolicySetting } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import type { AdaptedNetwork } from "../models/adapted-network.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { meanOf } from "../report/paired-statistics.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { checkFirstKl, checkFirstRatio, checkGradients } from "./checks.ts";
@@ -72,8 +73,7 @@ async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter
         const sum = sums.get(name)!;
         for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]! * weight;
       }
-      // onnxruntime's run() blocks its thread: let signals in.
-      await new Promise((resolve) => setImmediate(resolve));
+      await letSignalsIn();
     }
   }
   return new Map([...sums].map(([name, sum]) => [name, Float32Array.from(sum)]));

@@ -2,6 +2,7 @@ import { pictureOf } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
 import { type PictureRequest, pictureNoise } from "../models/image-sampler.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { planSamples } from "./batch-plan.ts";
 import { type TrainedReward, weightedSum } from "./objective.ts";
@@ -76,8 +77,7 @@ export async function makeRollout(iteration: number, adapter: ParameterSet, opti
     const walk = await sampler.walk(requests, { parameters: adapter, strength: 1 });
     for (const [row, picture] of walk.pictures.entries()) checkFinite(picture, "picture", iteration, () => rows[row]!.prompt);
     batches.push(walk);
-    // onnxruntime's run() blocks its thread: let signals in between batches.
-    await new Promise((resolve) => setImmediate(resolve));
+    await letSignalsIn();
   }
   const prompts = planned.flatMap((rows) => rows.map(({ prompt }) => prompt));
   const pictures = batches.flatMap((walk) => walk.pictures.map((picture) => pictureOf(picture, imageSize, imageSize)));

@@ -2,6 +2,7 @@ import { UsageError } from "@tastemaker/tensor";
 import type { TrainConfig } from "../config/train-config.ts";
 import { sheetName } from "../logs/run-events.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { monotonicMs } from "../storage/clock.ts";
@@ -79,8 +80,7 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
       await run.checkpoint(done, (folder) => saveState(state, parts.layout, folder), { keep: checkpoint.keep, ...(history.best === undefined ? {} : { best: history.best }) });
     }
     if (isStopping) return isWatchStop ? "watch" : "asked";
-    // onnxruntime's run() blocks its thread: let signals in between iterations.
-    await new Promise((resolve) => setImmediate(resolve));
+    await letSignalsIn();
   }
   return "finished";
 }
