@@ -1,12 +1,13 @@
 import { resolve } from "node:path";
 import { encodeSafetensors, type TensorToStore } from "@tastemaker/diffusion";
-import { UsageError } from "@tastemaker/tensor";
+import { type Backend, UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { ScoreOptions } from "../cli/commands/score.ts";
 import { printable } from "../cli/output.ts";
 import { parseRewards } from "../cli/parse-rewards.ts";
 import { Progress } from "../cli/progress.ts";
 import { readPicture } from "../images/read-picture.ts";
+import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
 import { openReward, rewardNames } from "../rewards/open-reward.ts";
@@ -15,7 +16,7 @@ import { AppendLog, readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { hashFile } from "../storage/file-hash.ts";
 import { packageVersion } from "../storage/package-version.ts";
-import { scoreGradient } from "./score-gradient.ts";
+import { gradientScorer } from "./score-gradient.ts";
 import { openScoreRows, type ScoreRow, type ScoreRows } from "./score-rows.ts";
 
 /** What a reward is, in every result: enough to tell whether two numbers may be compared. */
@@ -94,18 +95,22 @@ function summarize(rewards: readonly Reward[], rows: readonly ScoredRow[]): Reco
 }
 
 /** Writes `<reward>.<row>` (gradient by the picture) and `<reward>.<row>.score` (of the differentiable path). */
-async function writeGradients(path: string, rewards: readonly Reward[], rows: ScoreRows, options: ScoreOptions): Promise<void> {
-  const backend = await openNodeBackend(options);
+async function writeGradients(path: string, rewards: readonly Reward[], rows: ScoreRows, backend: Backend): Promise<void> {
   const tensors = new Map<string, TensorToStore>();
-  let index = 0;
-  for await (const { image, source, prompt } of rows.read(0)) {
-    const picture = await readPicture(source, image);
-    for (const reward of rewards) {
-      const { score, gradient } = await scoreGradient(reward, picture, prompt, backend);
-      tensors.set(`${reward.name}.${index}`, { dtype: "F32", shape: [3, picture.height, picture.width], data: gradient });
-      tensors.set(`${reward.name}.${index}.score`, { dtype: "F32", shape: [], data: Float32Array.of(score) });
+  const scorers = rewards.map((reward) => ({ name: reward.name, scorer: gradientScorer(reward, backend) }));
+  try {
+    let index = 0;
+    for await (const { image, source, prompt } of rows.read(0)) {
+      const picture = await readPicture(source, image);
+      for (const { name, scorer } of scorers) {
+        const { score, gradient } = await scorer.of(picture, prompt);
+        tensors.set(`${name}.${index}`, { dtype: "F32", shape: [3, picture.height, picture.width], data: gradient });
+        tensors.set(`${name}.${index}.score`, { dtype: "F32", shape: [], data: Float32Array.of(score) });
+      }
+      index++;
     }
-    index++;
+  } finally {
+    for (const { scorer } of scorers) await scorer.dispose();
   }
   const about = "gradient of the score by the picture in [0, 1], through the differentiable path; .score is the score of that path";
   await writeFileAtomic(resolve(path), encodeSafetensors(tensors, new Map([["about", about]])));
@@ -139,7 +144,7 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
         await opened?.log.append(result);
         if (rows.count !== undefined && rows.count > 8) progress.update(scored.length);
         if (shows) output.print(`${Object.entries(result.scores).map(([name, value]) => `${name} ${value.toPrecision(7)}`).join("  ")}  ${printable(result.image)}`);
-        await new Promise((done) => setImmediate(done));
+        await letSignalsIn();
       }
     } finally {
       progress.finish();
@@ -147,7 +152,7 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
     }
     if (scored.length === 0 && !isStopped) throw new UsageError("score-nothing", `score: expected pictures, got none (in ${table ?? images.join(", ")})`, "the table or folder is empty");
     if (isStopped) output.note(`stopped after ${scored.length} pictures${out === undefined ? "" : "; the same command goes on"}`);
-    if (gradient !== undefined && !isStopped) await writeGradients(gradient, rewards, rows, options);
+    if (gradient !== undefined && !isStopped) await writeGradients(gradient, rewards, rows, backend);
     const summary = summarize(rewards, scored);
     if (scored.length > 1) {
       for (const [name, { n, mean, standardError }] of Object.entries(summary)) output.print(`${name}: mean ${mean.toPrecision(6)} ± ${(standardError ?? 0).toPrecision(2)} (standard error, n = ${n})`);
