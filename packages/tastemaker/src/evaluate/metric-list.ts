@@ -8,7 +8,7 @@ import { worldName } from "../models/emoji-world.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
 import { openOtherRewards, openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Metric, Reward } from "../rewards/reward.ts";
-import { openWorldMetrics, worldMetricNames } from "../rewards/world-metrics.ts";
+import { openWorldMetric, openWorldMetrics, worldMetricNames } from "../rewards/world-metrics.ts";
 import { lastingSetting } from "./lasting-names.ts";
 
 /** What `--metrics` asks for. */
@@ -64,7 +64,7 @@ async function openNamed(setting: MetricSetting, model: string, prompts: readonl
     if (setting.path === undefined && !rewardNames.includes(setting.name)) throw unknownNameError("metric", setting.name, ["all", ...rewardNames, ...worldMetricNames]);
     return openReward(setting, backend, model, fetching);
   }
-  const found = model === worldName ? (await openWorldMetrics(prompts, backend)).find(({ name }) => name === setting.name) : undefined;
+  const found = model === worldName ? await openWorldMetric(setting.name, prompts, backend) : undefined;
   if (found !== undefined) return found;
   throw new UsageError("metric-world", `metric ${setting.name}: expected pictures and prompts of the embedded world, got ${model === worldName ? "a prompt that is not of its grammar" : `the model ${model}`}`, "leave it out, or use the prompts world:held-out");
 }

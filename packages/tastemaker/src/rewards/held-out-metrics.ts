@@ -4,7 +4,7 @@ import type { LocateOptions } from "../hub/locate-weights.ts";
 import { isWorldModel } from "../models/emoji-world.ts";
 import { openOtherRewards, openReward, rewardNames, rewardPlaces } from "./open-reward.ts";
 import type { Metric } from "./reward.ts";
-import { openWorldMetrics, worldMetricNames } from "./world-metrics.ts";
+import { openWorldMetric, openWorldMetrics, worldMetricNames } from "./world-metrics.ts";
 
 /** The metrics that a configuration names, as settings; none where it leaves the choice to the model. */
 export function metricSettings({ evaluation }: Pick<TrainConfig, "evaluation">): MetricSetting[] {
@@ -18,8 +18,8 @@ export interface HeldOutContext {
   readonly prompts: readonly string[];
 }
 
-async function openWorldMetric(name: string, prompts: readonly string[], backend: Backend): Promise<Metric> {
-  const found = (await openWorldMetrics(prompts, backend)).find((metric) => metric.name === name);
+async function requireWorldMetric(name: string, prompts: readonly string[], backend: Backend): Promise<Metric> {
+  const found = await openWorldMetric(name, prompts, backend);
   if (found !== undefined) return found;
   throw new UsageError("metric-unfit", `evaluation.metrics: expected held-out prompts of the emoji world's grammar for "${name}", got "${prompts[0] ?? ""}" and others`, "leave the metric out, or evaluate on world:held-out");
 }
@@ -47,7 +47,7 @@ export async function openHeldOutMetrics(settings: readonly MetricSetting[] | un
     if (rival !== undefined && !isBuiltIn) throw new UsageError("metric-trained", `evaluation.metrics: expected names that no trained reward has, got "${name}"`, "give the metric another name");
     const shown = rival === undefined ? name : `${name} (held-out)`;
     if (opened.some((metric) => metric.name === shown)) throw new UsageError("metric-twice", `evaluation.metrics: expected each name once, got "${name}" twice`);
-    const metric = worldMetricNames.includes(name) ? await openWorldMetric(name, prompts, backend) : await openReward(named, backend, model, fetching);
+    const metric = worldMetricNames.includes(name) ? await requireWorldMetric(name, prompts, backend) : await openReward(named, backend, model, fetching);
     const { higherIsBetter = metric.higherIsBetter ?? true } = named;
     opened.push({ ...metric, name: shown, higherIsBetter });
   }

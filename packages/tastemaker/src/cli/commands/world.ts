@@ -5,9 +5,9 @@ import { wholeNumber } from "../parse-option.ts";
 import { runEngine } from "../run-engine.ts";
 
 export interface WorldOptions {
-  readonly action: "build" | "check" | "sheet";
+  readonly action: "build" | "check" | "sheet" | "preferences";
   readonly model: string;
-  /** Working folder of `build`, picture of `sheet`, JSON of `check`. */
+  /** Working folder of `build`, folder of `preferences`, picture of `sheet`, JSON of `check`. */
   readonly out?: string;
   readonly count: number;
   readonly steps: number;
@@ -15,7 +15,7 @@ export interface WorldOptions {
   readonly threads: number;
 }
 
-/** `tastemaker world build|check|sheet`: the embedded world's making and quality. */
+/** `tastemaker world build|check|sheet|preferences`: the embedded world's making, quality and people. */
 export function register(program: Command, engine: Engine<WorldOptions>): void {
   const world = program.command("world").description("Build, check and look at the embedded world.");
   const add = (action: WorldOptions["action"], description: string, count: number, example: string): void => {
@@ -23,8 +23,8 @@ export function register(program: Command, engine: Engine<WorldOptions>): void {
       .command(action)
       .description(description)
       .option("--model <name>", "emoji, or a folder in the diffusers layout", "emoji")
-      .option("--out <path>", action === "build" ? "working folder, kept between calls" : action === "check" ? "JSON file to write" : "PNG file to write")
-      .option("--count <n>", "held-out prompts", wholeNumber(1), count)
+      .option("--out <path>", action === "build" || action === "preferences" ? "working folder, kept between calls" : action === "check" ? "JSON file to write" : "PNG file to write")
+      .option("--count <n>", action === "preferences" ? "prompts, six pairs each" : "held-out prompts", wholeNumber(1), count)
       .option("--steps <n>", "sampling steps", wholeNumber(1, 50), 8)
       .option("--seed <n>", "seed", wholeNumber(0), 0)
       .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
@@ -34,5 +34,6 @@ export function register(program: Command, engine: Engine<WorldOptions>): void {
   add("build", "Train all parts from nothing; run again to continue.", 512, "tastemaker world build");
   add("check", "Measure the model on held-out prompts with the judge, which no training uses.", 512, "tastemaker world check --count 512");
   add("sheet", "Draw a sheet of held-out prompts.", 64, "tastemaker world sheet --out sheet.png");
+  add("preferences", "Make pairs of the base model's pictures with the gold annotator's choices, for `reward fit`.", 2500, "tastemaker world preferences");
   addExamples(world, ["tastemaker world check"]);
 }

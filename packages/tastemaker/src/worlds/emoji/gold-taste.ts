@@ -66,7 +66,7 @@ const roughnessCost = 15;
 const contentWeight = 6;
 
 /** 1 at the peak, falling off as a bell. */
-function bell(value: number, peak: number, width: number): number {
+export function bell(value: number, peak: number, width: number): number {
   return Math.exp(-(((value - peak) / width) ** 2) / 2);
 }
 

@@ -12,6 +12,8 @@ export interface Verdict {
   readonly probability: Readonly<Record<JudgeHead, number>>;
   /** Whether the right answer is the likeliest. */
   readonly isRight: Readonly<Record<JudgeHead, boolean>>;
+  /** Probabilities of the styles, in the vocabulary's order. */
+  readonly styles: readonly number[];
 }
 
 /** The judge, ready to look at pictures. */
@@ -50,7 +52,8 @@ export async function openJudge(path: string, backend: Backend): Promise<JudgeNe
             probability[head] = values[targets[head]]!;
             isRight[head] = values.every((value) => value <= probability[head]);
           }
-          verdicts.push({ probability, isRight });
+          const width = judgeHeads.style;
+          verdicts.push({ probability, isRight, styles: [...outputs["style"]!.data.subarray(row * width, (row + 1) * width)].map(Number) });
         }
       }
       return verdicts;

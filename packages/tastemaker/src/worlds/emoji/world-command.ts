@@ -11,9 +11,10 @@ import { nodeBackend } from "../../platform/runtime.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { buildWorld } from "./build-world.ts";
 import { checkWorld, formatCheck } from "./check-world.ts";
+import { makePreferences } from "./preferences.ts";
 import { heldOutPrompts } from "./prompts.ts";
 
-/** `tastemaker world build|check|sheet`. */
+/** `tastemaker world build|check|sheet|preferences`. */
 export async function runWorld(options: WorldOptions, context: CommandContext): Promise<void> {
   const { action, seed, threads } = options;
   if (action === "build") {
@@ -21,6 +22,10 @@ export async function runWorld(options: WorldOptions, context: CommandContext): 
     return;
   }
   const backend = nodeBackend({ threads });
+  if (action === "preferences") {
+    await makePreferences({ out: options.out ?? join(worldFolder, "build", "preferences"), prompts: options.count, seed }, backend, context);
+    return;
+  }
   if (action === "check") {
     const check = await checkWorld(options, backend);
     if (options.out !== undefined) await writeFileAtomic(options.out, `${JSON.stringify(check, null, 2)}\n`);

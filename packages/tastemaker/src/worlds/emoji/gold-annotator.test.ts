@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { goldOpinion, offCentre } from "./gold-annotator.ts";
+import { goldTaste } from "./gold-taste.ts";
+import { forgetOne, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
+import { isTrainingCombination } from "./held-out.ts";
+import { parseCaption } from "./scene.ts";
+
+const plane = 64 * 64;
+/** A yellow disc at a place on blue, the blue brighter towards the bottom. */
+function disc(cx: number, cy: number): Float32Array {
+  const pixels = new Float32Array(3 * plane);
+  for (let y = 0; y < 64; y++) {
+    for (let x = 0; x < 64; x++) {
+      const rgb = Math.hypot(x - cx, y - cy) < 12 ? [0.95, 0.85, 0.2] : [0.2, 0.3, 0.5 + y / 200];
+      for (let c = 0; c < 3; c++) pixels[c * plane + y * 64 + x] = rgb[c]!;
+    }
+  }
+  return pixels;
+}
+
+const glossy = { match: 1, styles: [0, 0, 1] };
+const flat = { match: 1, styles: [0, 1, 0] };
+
+describe("the gold annotator", () => {
+  it("finds the subject on a background that changes from top to bottom", () => {
+    expect(offCentre(disc(31.5, 31.5))).toBeLessThan(0.01);
+    expect(offCentre(disc(47.5, 31.5))).toBeCloseTo(0.5, 1);
+    expect(offCentre(disc(31.5, 15.5))).toBeCloseTo(0.5, 1);
+    expect(offCentre(new Float32Array(3 * plane).fill(0.4))).toBe(0);
+  });
+
+  it("likes glossy pictures and centred subjects, besides what the taste likes", () => {
+    const [middle, aside] = [disc(31.5, 31.5), disc(47.5, 31.5)];
+    expect(goldOpinion(middle, glossy).appeal - goldOpinion(middle, flat).appeal).toBeCloseTo(1, 10);
+    expect(goldOpinion(middle, flat).appeal).toBeGreaterThan(goldOpinion(aside, flat).appeal + 0.5);
+    expect(goldOpinion(middle, flat).appeal).toBeCloseTo(goldTaste(middle, 1) + Math.exp(-((offCentre(middle) / 0.15) ** 2) / 2), 10);
+  });
+
+  it("lets a picture that forgets its prompt lose 6, and its appeal nothing", () => {
+    const picture = disc(31.5, 31.5);
+    const [right, wrong] = [goldOpinion(picture, glossy), goldOpinion(picture, { ...glossy, match: 0 })];
+    expect(right.preference - wrong.preference).toBeCloseTo(6, 10);
+    expect(right.appeal).toBe(wrong.appeal);
+    expect(right.preference).toBe(right.appeal);
+  });
+});
+
+describe("the preference set", () => {
+  const plan = planPreferencePictures(200, 3);
+
+  it("plans four pictures of each training prompt, of which about a third forget something", () => {
+    expect(plan).toHaveLength(200 * picturesPerPrompt);
+    const forgetful = plan.filter(({ prompt, drawn }) => drawn !== prompt).length / plan.length;
+    // A part of those that should forget would leave the training split, and is left as it was.
+    expect(forgetful).toBeGreaterThan(0.15);
+    expect(forgetful).toBeLessThan(0.35);
+    expect(plan.slice(0, 40)).toEqual(planPreferencePictures(10, 3));
+    for (const { drawn } of plan) {
+      const { objects, background } = parseCaption(drawn);
+      expect(isTrainingCombination(objects, background)).toBe(true);
+    }
+  });
+
+  it("changes one thing, or keeps a scene whose change would be held out", () => {
+    const scene = parseCaption("a dog on a blue background, flat style");
+    const other = parseCaption("a pizza on a white background, noto style");
+    expect(forgetOne(scene, other, 0.1).objects).toEqual(["pizza"]);
+    expect(forgetOne(scene, other, 0.5).background).toEqual(["white"]);
+    expect(forgetOne(scene, other, 0.8).style).toBe("noto");
+    expect(forgetOne(scene, other, 0.9)).toEqual(other);
+  });
+
+  it("decides pairs in Bradley–Terry proportion, with sides that tell nothing", () => {
+    const preferences = Array.from({ length: 4000 }, (_, i) => (i % 4) * 0.2);
+    const pairs = labelPairs(preferences, 1);
+    expect(pairs).toHaveLength(6000);
+    expect(pairs.filter(({ label }) => label === 1).length / pairs.length).toBeCloseTo(0.5, 1);
+    const expected = pairs.reduce((sum, { probability }) => sum + Math.max(probability, 1 - probability), 0) / pairs.length;
+    const right = pairs.filter(({ label, probability }) => (label === 1) === probability > 0.5).length / pairs.length;
+    expect(Math.abs(right - expected)).toBeLessThan(0.02);
+    for (const { a, b } of pairs) expect(Math.floor(a / 4)).toBe(Math.floor(b / 4));
+  });
+});

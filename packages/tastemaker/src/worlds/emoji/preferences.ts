@@ -1,0 +1,98 @@
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { pictureOf, planarOf } from "@tastemaker/diffusion";
+import type { Backend } from "@tastemaker/tensor";
+import type { CommandContext } from "../../cli/command-context.ts";
+import { Progress } from "../../cli/progress.ts";
+import { encodePng } from "../../images/contact-sheet.ts";
+import { readPicture } from "../../images/read-picture.ts";
+import { ImageSampler, pictureNoise } from "../../models/image-sampler.ts";
+import { worldPart } from "../../models/emoji-world.ts";
+import { openModel } from "../../models/open-model.ts";
+import { TextContexts } from "../../models/text-contexts.ts";
+import { letSignalsIn } from "../../platform/let-signals-in.ts";
+import { writeFileAtomic } from "../../storage/atomic-file.ts";
+import { goldOpinion } from "./gold-annotator.ts";
+import { matchProbability, openJudge } from "./judge-network.ts";
+import { labelPairs, type PlannedPicture, planPreferencePictures } from "./preference-plan.ts";
+
+export interface PreferenceOptions {
+  /** Folder for `pictures/*.png`, `pictures.csv` and `pairs.csv`. */
+  readonly out: string;
+  readonly prompts: number;
+  readonly seed: number;
+}
+
+const batchSize = 8;
+
+function fileOf({ place, number }: PlannedPicture): string {
+  return `pictures/${String(place).padStart(5, "0")}-${number}.png`;
+}
+
+/** Makes the pictures that are not there yet; false when Ctrl-C stopped it. */
+async function makePictures(plan: readonly PlannedPicture[], { out, seed }: PreferenceOptions, backend: Backend, { signal, output }: CommandContext): Promise<boolean> {
+  const missing = plan.filter((picture) => !existsSync(join(out, fileOf(picture))));
+  if (missing.length === 0) return true;
+  const model = await openModel("emoji");
+  const contexts = new TextContexts(model, backend, output.note);
+  const progress = new Progress({ label: "pictures of the base model", total: plan.length, initial: plan.length - missing.length });
+  let done = plan.length - missing.length;
+  // One sampler per kind of picture.
+  const kinds = new Map<string, PlannedPicture[]>();
+  for (const picture of missing) {
+    const kind = `${picture.steps} ${picture.guidanceScale}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), picture]);
+  }
+  try {
+    for (const pictures of kinds.values()) {
+      const { steps, guidanceScale } = pictures[0]!;
+      const sampler = await ImageSampler.open(model, { settings: { steps, timesteps: "linspace", guidanceScale }, batchSize, contextShape: contexts.shape }, backend);
+      for (let start = 0; start < pictures.length; start += batchSize) {
+        if (signal.aborted) return false;
+        const part = pictures.slice(start, start + batchSize);
+        const requests = await Promise.all(part.map(async ({ drawn, place, number }) => ({ context: await contexts.of(drawn), noise: pictureNoise({ seed, stream: `preferences/${number}`, index: place }, model.latentShape, steps) })));
+        for (const [row, values] of (await sampler.sample(requests)).entries()) await writeFileAtomic(join(out, fileOf(part[row]!)), await encodePng(pictureOf(values, model.imageSize, model.imageSize)));
+        progress.update((done += part.length));
+        await letSignalsIn();
+      }
+      await sampler.dispose();
+    }
+  } finally {
+    progress.finish();
+    await contexts.dispose();
+  }
+  return true;
+}
+
+const quoted = (text: string): string => `"${text.replaceAll('"', '""')}"`;
+
+function csv(header: string, rows: readonly string[]): string {
+  return `${header}\n${rows.join("\n")}\n`;
+}
+
+/**
+ * Makes the preference set of the emoji world: pictures of the base model for training prompts (some poor, some that forget a part of the prompt), and the gold annotator's noisy choice in
+ * every pair of a prompt's pictures. Writes `pictures/`, `pictures.csv` (how each was made) and `pairs.csv`, which `tastemaker reward fit` reads. What exists is kept, so that it goes on after an interruption.
+ */
+export async function makePreferences(options: PreferenceOptions, backend: Backend, context: CommandContext): Promise<void> {
+  const { out, prompts, seed } = options;
+  await mkdir(join(out, "pictures"), { recursive: true });
+  const plan = planPreferencePictures(prompts, seed);
+  if (!(await makePictures(plan, options, backend, context))) return;
+  const judge = await openJudge(worldPart("judge"), backend);
+  const preferences: number[] = [];
+  for (let start = 0; start < plan.length; start += 256) {
+    const part = plan.slice(start, start + 256);
+    const pixels = await Promise.all(part.map(async (picture) => planarOf(await readPicture(join(out, fileOf(picture)), fileOf(picture)))));
+    const verdicts = await judge.look(pixels, part.map(({ scene }) => scene));
+    for (const [row, verdict] of verdicts.entries()) preferences.push(goldOpinion(pixels[row]!, { match: matchProbability(verdict, part[row]!.scene), styles: verdict.styles }).preference);
+  }
+  await judge.dispose();
+  const pairs = labelPairs(preferences, seed);
+  await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance", plan.map((picture) => [fileOf(picture), quoted(picture.prompt), quoted(picture.drawn), picture.steps, picture.guidanceScale].join(","))));
+  await writeFileAtomic(join(out, "pairs.csv"), csv("prompt,image_a,image_b,label,probability", pairs.map(({ a, b, label, probability }) => [quoted(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(","))));
+  const ceiling = pairs.reduce((sum, { probability }) => sum + Math.max(probability, 1 - probability), 0) / pairs.length;
+  context.output.print(`${pairs.length} pairs of ${plan.length} pictures for ${prompts} prompts: ${join(out, "pairs.csv")}\nwho knows the annotator's taste agrees with ${(100 * ceiling).toFixed(1)} % of its choices`);
+  context.output.result({ pairs: pairs.length, pictures: plan.length, prompts, ceiling, file: join(out, "pairs.csv") });
+}
