@@ -1,0 +1,42 @@
+import { pictureOf } from "@tastemaker/diffusion";
+import { describe, expect, it } from "vitest";
+import { nodeBackend } from "../platform/runtime.ts";
+import { openOtherRewards, openReward } from "./open-reward.ts";
+import { openWorldMetric, openWorldMetrics, worldMetricNames } from "./world-metrics.ts";
+
+const backend = nodeBackend({ threads: 1 });
+const prompts = ["a fox on a blue background", "an owl, flat style"];
+const picture = pictureOf(new Float32Array(3 * 64 * 64).fill(0.5), 64, 64);
+
+describe("the world's metrics", () => {
+  it("show the judge unasked, and the gold preference only by name", async () => {
+    const usual = await openWorldMetrics(prompts, backend);
+    expect(usual.map(({ name }) => name)).toEqual(["judge"]);
+    for (const metric of usual) await metric.dispose();
+    expect(worldMetricNames).toEqual(["judge", "gold", "gold-appeal"]);
+    const others = await openOtherRewards("emoji", [], backend);
+    expect(others.map(({ name }) => name).filter((name) => worldMetricNames.includes(name))).toEqual([]);
+    for (const metric of others) await metric.dispose();
+  });
+
+  it("agree with each other: the preference is the appeal less 6 times what the judge misses", async () => {
+    const scores: Record<string, readonly number[]> = {};
+    for (const name of worldMetricNames) {
+      const metric = (await openWorldMetric(name, prompts, backend))!;
+      scores[name] = await metric.score([picture, picture], prompts);
+      await metric.dispose();
+    }
+    for (const row of [0, 1]) expect(scores["gold"]![row]).toBeCloseTo(scores["gold-appeal"]![row]! - 6 * (1 - scores["judge"]![row]!), 9);
+    // A gray square is neither.
+    expect(Math.max(...scores["judge"]!)).toBeLessThan(0.1);
+  });
+
+  it("are for prompts of the world's grammar", async () => {
+    expect(await openWorldMetric("gold", ["a photograph of a harbour"], backend)).toBeUndefined();
+    expect(await openWorldMetrics(["a photograph of a harbour"], backend)).toEqual([]);
+  });
+
+  it("cannot be trained on", async () => {
+    for (const name of worldMetricNames) await expect(openReward({ name }, backend, "emoji")).rejects.toThrow(/reward: expected one of pick-score.*got "/);
+  });
+});
