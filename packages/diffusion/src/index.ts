@@ -5,6 +5,7 @@ export * from "./images/resize-matrix.ts";
 export * from "./models/aesthetic-head.ts";
 export * from "./models/autoencoder.ts";
 export * from "./models/blip.ts";
+export * from "./models/blip-config.ts";
 export * from "./models/blip-text.ts";
 export * from "./models/blip-vision.ts";
 export * from "./models/clip.ts";

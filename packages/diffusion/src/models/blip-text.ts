@@ -1,7 +1,10 @@
 import { add, cast, gelu, matmul, mul, reshape, sliceAxis, softmax, sub, take, type Tensor, transpose, UsageError } from "@tastemaker/tensor";
 
 import { layerNormalization, linear } from "./layers.ts";
-import type { Scope } from "./scope.ts";
+import type { InitialValue, Scope } from "./scope.ts";
+
+/** BERT's start of its tables. */
+const small: InitialValue = { kind: "normal", std: 0.02 };
 
 /** The BERT of BLIP and ImageReward: word and position embeddings (no token types), post-norm layers, cross-attention to a picture's tokens where there is one. */
 export interface BlipTextConfig {
@@ -40,8 +43,8 @@ export function blipText(scope: Scope, config: BlipTextConfig, ids: Tensor, mask
   const [batch, length] = ids.shape as readonly [number, number];
   if (length > positions) throw new UsageError("text-length", `input_ids: expected at most ${positions} tokens, got ${length} (at text_encoder)`, "cut the sequence to the model's length");
   const embeddings = scope.at("embeddings");
-  const words = take(embeddings.at("word_embeddings").get("weight", [vocabulary, width]), ids);
-  const table = embeddings.at("position_embeddings").get("weight", [positions, width]);
+  const words = take(embeddings.at("word_embeddings").get("weight", [vocabulary, width], small), ids);
+  const table = embeddings.at("position_embeddings").get("weight", [positions, width], small);
   let x = scope.report(layerNormalization(embeddings.at("LayerNorm"), add(words, sliceAxis(table, 0, 0, length)), eps));
   const bias = mul(sub(1, reshape(cast(mask, "float32"), [batch, 1, 1, length])), -10000);
   for (let i = 0; i < layers; i++) {

@@ -2,8 +2,11 @@ import { add, attention, concat, expand, gelu, matmul, reshape, sliceAxis, split
 
 import { matrixConstant, plainCubicMatrix } from "../images/resize-matrix.ts";
 import { convolution, layerNormalization, linear } from "./layers.ts";
-import type { Scope } from "./scope.ts";
+import type { InitialValue, Scope } from "./scope.ts";
 import { toTokens } from "./transformer-block.ts";
+
+/** timm's start of class token and positions. */
+const small: InitialValue = { kind: "normal", std: 0.02 };
 
 /** The vision transformer of BLIP and ImageReward. */
 export interface BlipVisionConfig {
@@ -47,8 +50,8 @@ export function blipVision(scope: Scope, config: BlipVisionConfig, pixels: Tenso
     throw new UsageError("image-size", `pixel_values: expected [B, 3, ${imageSize}, ${imageSize}], got [${pixels.shape.join(", ")}] (at visual_encoder)`, "resize and crop the picture first");
   }
   const patches = toTokens(convolution(scope.at("patch_embed.proj"), pixels, width, { kernel: patchSize, stride: patchSize }));
-  const token = expand(scope.get("cls_token", [1, 1, width]), [batch, 1, width]);
-  const table = scope.get("pos_embed", [1, 1 + storedGrid * storedGrid, width]);
+  const token = expand(scope.get("cls_token", [1, 1, width], small), [batch, 1, width]);
+  const table = scope.get("pos_embed", [1, 1 + storedGrid * storedGrid, width], small);
   let x = scope.report(add(concat([token, patches], 1), resampledPositions(table, Math.floor(imageSize / patchSize))));
   for (let i = 0; i < layers; i++) {
     const block = scope.at(`blocks.${i}`);

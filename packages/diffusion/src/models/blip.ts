@@ -1,10 +1,11 @@
-import { type Tensor, UsageError, weight } from "@tastemaker/tensor";
+import { input, type Tensor, UsageError, weight } from "@tastemaker/tensor";
 
 import type { Checkpoint } from "../files/weights.ts";
+import type { BlipConfig } from "./blip-config.ts";
 import { type BlipTextConfig, blipText } from "./blip-text.ts";
 import { type BlipVisionConfig, blipVision } from "./blip-vision.ts";
 import { linear } from "./layers.ts";
-import { type Scope, scopeOf } from "./scope.ts";
+import { collectParameters, type Parameter, type Scope, scopeOf } from "./scope.ts";
 import { firstToken } from "./transformer-block.ts";
 
 /** What the weights of a BLIP do not tell. */
@@ -21,11 +22,7 @@ export interface BlipChoices {
 }
 
 /** The picture and text towers of BLIP as its scores use them. */
-export interface Blip {
-  readonly vision: BlipVisionConfig;
-  readonly text: BlipTextConfig;
-  /** Width of the common space; undefined for a file without projections. */
-  readonly projection: number | undefined;
+export interface Blip extends BlipConfig {
   /** Frozen weights under BLIP's names (`visual_encoder.*`, `text_encoder.*`, `vision_proj`, `text_proj`, `itm_head`), mapped in place. */
   scope(): Scope;
 }
@@ -90,32 +87,55 @@ export function openBlip(given: Checkpoint, choices: BlipChoices = {}): Blip {
   return { vision, text, projection: weights.shapeOf("vision_proj.weight")?.[0], scope: () => scopeOf((key, wanted) => weight(weights.take(key, wanted))) };
 }
 
-function projectionOf({ projection }: Blip): number {
+function projectionOf({ projection }: BlipConfig): number {
   if (projection === undefined) throw new UsageError("weight-missing", "weight vision_proj.weight: expected the projections of BLIP's contrastive score, got none", "use the pre-trained model_large.pth, or the itm-retrieval models");
   return projection;
 }
 
 /** Tokens of pictures `[B, T, V]`, class token first. */
-export function blipImageTokens(scope: Scope, { vision }: Blip, pixels: Tensor): Tensor {
+export function blipImageTokens(scope: Scope, { vision }: BlipConfig, pixels: Tensor): Tensor {
   return blipVision(scope.at("visual_encoder"), vision, pixels);
 }
 
 /** Pictures in the common space `[B, E]`, before normalisation. @param tokens From `blipImageTokens`. */
-export function blipImageEmbedding(scope: Scope, blip: Blip, tokens: Tensor): Tensor {
+export function blipImageEmbedding(scope: Scope, blip: BlipConfig, tokens: Tensor): Tensor {
   return linear(scope.at("vision_proj"), firstToken(tokens), projectionOf(blip));
 }
 
 /** The class token of texts that are read alone, `[B, W]`. */
-export function blipTextClass(scope: Scope, { text }: Blip, ids: Tensor, mask: Tensor): Tensor {
+export function blipTextClass(scope: Scope, { text }: BlipConfig, ids: Tensor, mask: Tensor): Tensor {
   return firstToken(blipText(scope.at("text_encoder"), text, ids, mask));
 }
 
 /** Texts in the common space `[B, E]`, before normalisation. @param textClass From `blipTextClass`. */
-export function blipTextEmbedding(scope: Scope, blip: Blip, textClass: Tensor): Tensor {
+export function blipTextEmbedding(scope: Scope, blip: BlipConfig, textClass: Tensor): Tensor {
   return linear(scope.at("text_proj"), textClass, projectionOf(blip));
 }
 
 /** The class token of texts that look at their picture in every layer, `[B, W]`. */
-export function blipJointClass(scope: Scope, { text }: Blip, ids: Tensor, mask: Tensor, tokens: Tensor): Tensor {
+export function blipJointClass(scope: Scope, { text }: BlipConfig, ids: Tensor, mask: Tensor, tokens: Tensor): Tensor {
   return firstToken(blipText(scope.at("text_encoder"), text, ids, mask, tokens));
+}
+
+/** Whether text and picture belong together, from the class token of a text that looked at its picture: logits `[B, 2]`, no and yes. @param jointClass From `blipJointClass`. */
+export function blipMatchLogits(scope: Scope, jointClass: Tensor): Tensor {
+  return linear(scope.at("itm_head"), jointClass, 2);
+}
+
+/** Temperature of the contrastive loss, by which cosines are divided: a scalar that training learns and scores do not use. 0.07 at first, as published. */
+export function blipTemperature(scope: Scope): Tensor {
+  return scope.get("temp", [], { kind: "constant", value: 0.07 });
+}
+
+/** Every parameter that BLIP's contrastive and matching losses train. */
+export function blipParameters(config: BlipConfig): Parameter[] {
+  const { imageSize } = config.vision;
+  return collectParameters((scope) => {
+    const tokens = blipImageTokens(scope, config, input("image", [1, 3, imageSize, imageSize]));
+    const [ids, mask] = [input("input_ids", [1, 2], "int32"), input("attention_mask", [1, 2], "int32")];
+    blipImageEmbedding(scope, config, tokens);
+    blipTextEmbedding(scope, config, blipTextClass(scope, config, ids, mask));
+    blipMatchLogits(scope, blipJointClass(scope, config, ids, mask, tokens));
+    blipTemperature(scope);
+  });
 }

@@ -86,8 +86,8 @@ export class BertTokenizer implements Tokenizer {
   }
 }
 
-/** Words in lower case and without accents. */
-function uncasedWords(text: string): readonly string[] {
+/** The words that pieces are made from: in lower case, without accents, every punctuation sign by itself. */
+export function uncasedWords(text: string): readonly string[] {
   // Each character by itself: a final Σ becomes σ.
   const lower = Array.from(text, (character) => character.toLowerCase()).join("");
   return splitBertWords(lower).flatMap((word) => splitPunctuation(word.toLowerCase().normalize("NFD").replace(/\p{Mn}/gu, "")));

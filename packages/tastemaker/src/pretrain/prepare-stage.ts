@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { clipText, openClipTokenizer, parseClipTextConfig, parseUNetConfig, unetParameters } from "@tastemaker/diffusion";
 import { type Backend, input, program, UsageError } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
+import { bertVocabulary, countBertWords } from "../data/bert-vocabulary.ts";
 import { ImageFolder } from "../data/image-folder.ts";
+import { blipTextLength } from "../rewards/blip-reward.ts";
 import { isRemoteName, type LocateOptions, locateWeights } from "../hub/locate-weights.ts";
 import { neededForPipeline } from "../hub/needed-files.ts";
 import { worldFolder, worldName, worldPart } from "../models/emoji-world.ts";
@@ -11,17 +13,20 @@ import { openNodeFolder, readNodeWeight } from "../platform/node-files.ts";
 import { EmojiImages } from "../worlds/emoji/emoji-images.ts";
 import { judgeStage } from "../worlds/emoji/judge-stage.ts";
 import { heldOutPrompts } from "../worlds/emoji/prompts.ts";
-import { worldBpe, worldContextLength } from "../worlds/emoji/tokenizer.ts";
+import { isTrueOf } from "../worlds/emoji/scene.ts";
+import { longestCaption, worldBertVocabulary, worldBpe, worldContextLength } from "../worlds/emoji/tokenizer.ts";
+import type { HeldOutPairs } from "./blip-scores.ts";
+import { blipStage } from "./blip-stage.ts";
 import { clipStage } from "./clip-stage.ts";
 import type { Teacher } from "./distill-objective.ts";
 import { distillStage } from "./distill-stage.ts";
 import { cacheLatents } from "./latent-cache.ts";
 import { openAutoencoder, openComponent, readValues } from "./open-component.ts";
 import { openImages } from "./open-images.ts";
-import { clipSettings, distillSettings, judgeSettings, loadSettings, unetSettings, vaeSettings } from "./settings.ts";
+import { blipSettings, clipSettings, distillSettings, judgeSettings, loadSettings, unetSettings, vaeSettings } from "./settings.ts";
 import type { Stage } from "./stage.ts";
 import { pipelineIndex } from "./pipeline-index.ts";
-import { type CaptionTokens, captionTokens, type MadeTokenizer, tokensOf, vocabularyOf } from "./text-ids.ts";
+import { bertCaptions, type BertCaptions, type CaptionTokens, captionTokens, type MadeTokenizer, tokensOf, vocabularyOf } from "./text-ids.ts";
 import { unetStage } from "./unet-stage.ts";
 import { vaeStage } from "./vae-stage.ts";
 
@@ -52,13 +57,25 @@ function tokensFor(data: string, images: CaptionedImages<unknown>): MadeTokenize
   return captionTokens(vocabularyOf(images instanceof ImageFolder ? images.captions() : []), 77);
 }
 
+/** The same for BLIP. */
+function bertCaptionsFor(data: string, images: CaptionedImages<unknown>): BertCaptions {
+  if (data === "emoji") return bertCaptions(worldBertVocabulary(), longestCaption);
+  return bertCaptions(bertVocabulary(countBertWords(images instanceof ImageFolder ? images.captions() : [])), blipTextLength);
+}
+
+/** With the world's own truth where the pictures are its. */
+function heldOutPairs(images: CaptionedImages<unknown>): HeldOutPairs {
+  if (!(images instanceof EmojiImages)) return { images };
+  return { images, isTrue: (caption, picture) => isTrueOf(images.sceneAt(caption), images.sceneAt(picture)) };
+}
+
 async function sheetPrompts(data: string, images: CaptionedImages<unknown>): Promise<string[]> {
   if (data === "emoji") return heldOutPrompts(sheetCount).map(({ caption }) => caption);
   return [...(await images.batch(Array.from({ length: Math.min(sheetCount, images.size) }, (_, i) => i))).captions];
 }
 
 /** Prepares one part of `tastemaker pretrain`. Throws `UsageError` for bad settings or data. */
-export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", request: StageRequest): Promise<PreparedStage> {
+export async function prepareStage(part: "vae" | "unet" | "clip" | "blip" | "judge", request: StageRequest): Promise<PreparedStage> {
   const { data, seed, config, assignments, backend } = request;
   if (part === "vae") {
     const settings = await loadSettings(vaeSettings, config, assignments);
@@ -71,6 +88,12 @@ export async function prepareStage(part: "vae" | "unet" | "clip" | "judge", requ
     const { training, heldOut } = await openImages(data, seed, settings.imageSize);
     const start = settings.from === undefined ? undefined : await readValues(settings.from, "model.safetensors", "");
     return { stage: clipStage(settings, training, heldOut, tokensFor(data, training), seed, backend, start), settings };
+  }
+  if (part === "blip") {
+    const settings = await loadSettings(blipSettings, config, assignments);
+    const { training, heldOut } = await openImages(data, seed, settings.imageSize);
+    const start = settings.from === undefined ? undefined : await readValues(settings.from, "model.safetensors", "");
+    return { stage: blipStage(settings, training, heldOutPairs(heldOut), bertCaptionsFor(data, training), seed, backend, start), settings };
   }
   if (part === "judge") {
     const settings = await loadSettings(judgeSettings, config, assignments);

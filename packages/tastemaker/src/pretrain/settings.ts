@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { parseAssignment, readConfigFile } from "../config/load-config.ts";
 import { UsageError } from "@tastemaker/tensor";
+import type { BlipSettings } from "./blip-stage.ts";
 import type { ClipSettings } from "./clip-stage.ts";
 import type { DistillSettings } from "./distill-objective.ts";
 import type { UNetSettings } from "./unet-stage.ts";
@@ -123,6 +124,23 @@ export const clipSettings: z.ZodType<Planned<ClipSettings>> = z.strictObject({
   batch: batchSize(192),
   from: z.string().optional().describe("folder of a CLIPModel whose weights the training begins with"),
   config: modelConfig("transformers CLIPModel configuration", { projection_dim: 64, logit_scale_init_value: 2.6592, text_config: textConfig, vision_config: visionConfig }),
+});
+
+const blipConfig = {
+  embed_dim: 64,
+  vision: { width: 128, mlp: 512, layers: 4, heads: 4, patch_size: 8, image_size: 64 },
+  text: { hidden_size: 128, intermediate_size: 512, layers: 3, heads: 4 },
+};
+
+/** Settings of `pretrain blip`. */
+export const blipSettings: z.ZodType<Planned<BlipSettings>> = z.strictObject({
+  samples: samples(200_000),
+  workers: workers(1),
+  imageSize: imageSide,
+  learningRate: rate(1.2e-3),
+  batch: batchSize(96),
+  from: z.string().optional().describe("folder of a BLIP whose weights the training begins with"),
+  config: modelConfig("BLIP configuration: both towers and the width of the common space", blipConfig),
 });
 
 /** Settings of `pretrain judge`. */

@@ -1,4 +1,4 @@
-import { ClipTokenizer, clipTokenizerJson } from "@tastemaker/diffusion";
+import { BertTokenizer, ClipTokenizer, clipTokenizerJson } from "@tastemaker/diffusion";
 import { type ClipBpe, clipTokenizerFiles, countWords, trainClipBpe } from "../data/clip-bpe.ts";
 
 /** Token ids of captions, cached. */
@@ -45,4 +45,29 @@ export function captionTokens(bpe: ClipBpe, length: number): MadeTokenizer {
 /** A vocabulary for any captions: the words seen, by byte-pair merges. */
 export function vocabularyOf(captions: Iterable<string>, maxMerges = 8000): ClipBpe {
   return trainClipBpe(countWords(captions), maxMerges);
+}
+
+/** Captions as BLIP reads them. */
+export interface BertCaptions {
+  readonly vocabularySize: number;
+  /** Tokens per caption. */
+  readonly length: number;
+  /** Text of `vocab.txt`. */
+  readonly vocabulary: string;
+  /** `[B, length]` each. */
+  encode(captions: readonly string[]): { readonly ids: Int32Array; readonly mask: Int32Array };
+}
+
+/** The captions of a vocabulary, cut and padded to `length` tokens. */
+export function bertCaptions(vocabulary: string, length: number): BertCaptions {
+  const tokenizer = new BertTokenizer(vocabulary);
+  return {
+    vocabularySize: tokenizer.vocabularySize,
+    length,
+    vocabulary,
+    encode: (captions) => {
+      const { ids, mask } = tokenizer.encode(captions, length);
+      return { ids, mask };
+    },
+  };
 }

@@ -5,7 +5,7 @@ import { addExamples } from "../help.ts";
 import { runEngine } from "../run-engine.ts";
 import { addStageOptions, type StageOptions } from "../stage-options.ts";
 
-export const pretrainParts = ["vae", "clip", "unet", "judge"] as const;
+export const pretrainParts = ["vae", "clip", "blip", "unet", "judge"] as const;
 
 export interface PretrainOptions extends StageOptions {
   readonly part: (typeof pretrainParts)[number];

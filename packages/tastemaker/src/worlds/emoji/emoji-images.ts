@@ -6,6 +6,7 @@ import type {
 import { drawScene, type Split } from "./draw-scene.ts";
 import { imageSize, SceneRenderer } from "./renderer.ts";
 import { printCaption, type Scene } from "./scene.ts";
+import { siblingScene } from "./sibling-scene.ts";
 import { loadSprites } from "./sprites.ts";
 import { colors, objects, sizes, styles } from "./vocabulary.ts";
 
@@ -74,16 +75,20 @@ export class EmojiImages implements CaptionedImages<SceneLabels> {
 
   /** `batch` without the promise. */
   sampleBatch(indices: readonly number[]): CaptionedImageBatch<SceneLabels> {
+    return this.#render(indices, indices.map((index) => this.sceneAt(index)), this.#split);
+  }
+
+  /** For each picture of the training split another one that differs from it in one thing its caption says (`siblingScene`). */
+  siblings(indices: readonly number[]): CaptionedImageBatch<SceneLabels> {
+    const scenes = indices.map((index) => siblingScene(this.sceneAt(index), { seed: this.#seed, stream: this.#split, index }));
+    return this.#render(indices, scenes, `${this.#split}/sibling`);
+  }
+
+  #render(indices: readonly number[], scenes: readonly Scene[], stream: string): CaptionedImageBatch<SceneLabels> {
     const each = 3 * imageSize ** 2;
     const pixels = new Float32Array(indices.length * each);
-    const scenes = indices.map((index) => this.sceneAt(index));
     for (const [i, scene] of scenes.entries()) {
-      this.#renderer.render(
-        scene,
-        { seed: this.#seed, stream: this.#split, index: indices[i]! },
-        pixels,
-        i * each,
-      );
+      this.#renderer.render(scene, { seed: this.#seed, stream, index: indices[i]! }, pixels, i * each);
     }
     return { captions: scenes.map(printCaption), pixels, labels: scenes.map(labelsOf) };
   }
