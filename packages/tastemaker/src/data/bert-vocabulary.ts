@@ -21,7 +21,8 @@ export function countBertWords(captions: Iterable<string>): Map<string, number> 
  */
 export function bertVocabulary(counts: ReadonlyMap<string, number>, most: number = 8000): string {
   const byCount = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([word]) => word);
-  const characters = [...new Set([...ascii, ...[...byCount.join("")].sort()])];
+  const characters = [...new Set([...ascii, ...Array.from(byCount.join("")).sort()])];
+  const words = byCount.filter((word) => !characters.includes(word));
   const pieces = characters.flatMap((character) => (isSign(character) ? [character] : [character, `##${character}`]));
-  return [...new Set([...special, ...pieces, ...byCount.slice(0, most)])].map((token) => `${token}\n`).join("");
+  return [...new Set([...special, ...pieces, ...words.slice(0, most)])].map((token) => `${token}\n`).join("");
 }

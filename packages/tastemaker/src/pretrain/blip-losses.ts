@@ -1,10 +1,8 @@
-import { blipImageEmbedding, blipImageTokens, blipJointClass, blipMatchLogits, type BlipConfig, blipTemperature, blipTextClass, blipTextEmbedding, normalizePixels, type Scope } from "@tastemaker/diffusion";
-import { add, argMax, cast, clamp, concat, constant, div, less, log, logSumExp, matmul, mean, mul, softmax, sqrt, square, stopGradient, sub, sum, take, type Tensor } from "@tastemaker/tensor";
+import { blipImageEmbedding, blipImageTokens, blipJointClass, blipMatchLogits, type BlipConfig, blipTemperature, blipTextClass, blipTextEmbedding, normalizePixels, type Scope, unitRows } from "@tastemaker/diffusion";
+import { add, argMax, cast, clamp, concat, constant, div, less, log, logSumExp, matmul, mean, mul, softmax, stopGradient, sub, sum, take, type Tensor } from "@tastemaker/tensor";
 
 /** BLIP's bounds of the temperature, but for the lower one, which is CLIP's (a factor of 100). */
 const temperatureBounds = [0.01, 0.5] as const;
-
-export const unitLength = (x: Tensor): Tensor => div(x, sqrt(add(sum(square(x), -1, true), 1e-12)));
 
 /** A batch as the losses read it. */
 export interface BlipBatch {
@@ -41,8 +39,8 @@ const crossEntropy = (scores: Tensor, targets: Tensor, axis: number): Tensor => 
 export function blipLosses(scope: Scope, config: BlipConfig, { image, ids, mask, same, noise }: BlipBatch): BlipLosses {
   const count = image.shape[0]!;
   const tokens = blipImageTokens(scope, config, normalizePixels(image));
-  const pictures = unitLength(blipImageEmbedding(scope, config, tokens));
-  const texts = unitLength(blipTextEmbedding(scope, config, blipTextClass(scope, config, ids, mask)));
+  const pictures = unitRows(blipImageEmbedding(scope, config, tokens));
+  const texts = unitRows(blipTextEmbedding(scope, config, blipTextClass(scope, config, ids, mask)));
   const temperature = clamp(blipTemperature(scope), ...temperatureBounds);
   // Rows are texts, columns are pictures.
   const scores = div(matmul(texts, pictures, { transposeB: true }), temperature);

@@ -1,8 +1,7 @@
-import { blipImageEmbedding, blipImageTokens, blipJointClass, blipMatchLogits, type BlipConfig, blipTextClass, blipTextEmbedding, normalizePixels } from "@tastemaker/diffusion";
+import { blipImageEmbedding, blipImageTokens, blipJointClass, blipMatchLogits, type BlipConfig, blipTextClass, blipTextEmbedding, normalizePixels, unitRows } from "@tastemaker/diffusion";
 import { type Backend, expand, type HostData, input, matmul, type Program, program, sliceAxis, sub, type Tensor } from "@tastemaker/tensor";
 import type { CaptionedImages } from "../data/captioned-images.ts";
 import type { ParameterSet } from "../train/adamw.ts";
-import { unitLength } from "./blip-losses.ts";
 import type { BertCaptions } from "./text-ids.ts";
 import { trainableScope } from "./trainable.ts";
 
@@ -34,7 +33,7 @@ export async function scoreBlip(config: BlipConfig, average: ParameterSet, { ima
   const scope = trainableScope("");
   const pictures = blipImageEmbedding(scope, config, blipImageTokens(scope, config, normalizePixels(input("image", [count, 3, side, side]))));
   const embedded = blipTextEmbedding(scope, config, blipTextClass(scope, config, ...textInputs(count)));
-  const alone = program({ cos: matmul(unitLength(pictures), unitLength(embedded), { transposeB: true }) });
+  const alone = program({ cos: matmul(unitRows(pictures), unitRows(embedded), { transposeB: true }) });
   const executable = await backend.compile(alone);
   const { cos } = await executable.run({ ...parametersOf(alone), image: pixels, ...texts.encode(captions) });
   await executable.dispose();

@@ -5,6 +5,8 @@ import { describe, expect, it } from "vitest";
 import { openDiffusersDirectory, readSafetensorsHeader } from "@tastemaker/diffusion";
 import { readCurves, readEvents } from "../logs/testing/read-events.ts";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
+import { nodeBackend } from "../platform/runtime.ts";
+import { openReward } from "../rewards/open-reward.ts";
 import { runTastemaker, startTastemaker, withTemporaryFolder } from "../testing/child.ts";
 
 const blocks = { down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"], up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"] };
@@ -40,11 +42,12 @@ async function writePictures(folder: string): Promise<string> {
 const set = (values: Readonly<Record<string, unknown>>): string[] => Object.entries(values).flatMap(([key, value]) => ["--set", `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`]);
 const vaeSettings = set({ imageSize: 16, config: vaeConfig, cropSide: 8, cropBatch: 4, batch: 4, samples: 240 });
 
-const losses = (run: string): number[] =>
-  readFileSync(join(run, "metrics.jsonl"), "utf8")
+const readRows = <Row>(file: string): Row[] =>
+  readFileSync(file, "utf8")
     .trim()
     .split("\n")
-    .map((line) => (JSON.parse(line) as { loss: number }).loss);
+    .map((line) => JSON.parse(line) as Row);
+const losses = (run: string): number[] => readRows<{ loss: number }>(join(run, "metrics.jsonl")).map(({ loss }) => loss);
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Starts a command and kills it once its run holds a checkpoint whose name is not before `name`. */
@@ -130,6 +133,43 @@ describe("pretraining on a folder of captioned pictures", () => {
       expect(mean(values.slice(-10))).toBeLessThan(0.9 * mean(values.slice(0, 10)));
       const { tensors } = await readSafetensorsHeader(await openNodeFile(join(out, "model/clip/model.safetensors")));
       expect(tensors.has("visual_projection.weight")).toBe(true);
+    }));
+
+  it("trains a BLIP whose two heads tell the captions apart, that opens as blip-score, to the same bytes after a kill", () =>
+    withTemporaryFolder(async (folder) => {
+      const pictures = await writePictures(folder);
+      const config = { embed_dim: 8, vision: { width: 16, layers: 1, heads: 2, patch_size: 8, image_size: 16 }, text: { hidden_size: 16, layers: 1, heads: 2 } };
+      const command = (out: string): string[] => ["pretrain", "blip", "--data", pictures, "--out", join(folder, out), ...set({ imageSize: 16, config, batch: 6, samples: 1200, learningRate: 3e-3 })];
+      const done = await runTastemaker(...command("whole"));
+      expect(done.code, done.stderr).toBe(0);
+      const rows = readRows<{ loss_contrastive: number; loss_matching: number }>(join(folder, "whole", "metrics.jsonl"));
+      for (const name of ["loss_contrastive", "loss_matching"] as const) {
+        const values = rows.map((row) => row[name]);
+        expect(mean(values.slice(-10)), name).toBeLessThan(0.8 * mean(values.slice(0, 10)));
+      }
+      // Chance: 1/3 of the captions, and 1/2.
+      const scores = readRows<{ retrieval: number; reranked: number; matching: number }>(join(folder, "whole", "timings.jsonl")).at(-1)!;
+      expect(Math.min(scores.retrieval, scores.reranked)).toBeGreaterThan(0.8);
+      expect(scores.matching).toBeGreaterThan(0.8);
+
+      const blip = join(folder, "whole/model/blip");
+      const reward = await openReward({ name: "blip-score", path: blip }, nodeBackend({ threads: 1 }), undefined);
+      const red = { width: 16, height: 16, pixels: Uint8Array.from({ length: 768 }, (_, i) => [190, 30, 30][i % 3]!) };
+      const [right, wrong] = await reward.score([red, red], ["a red square", "a blue square"]);
+      await reward.dispose();
+      expect(right! - wrong!).toBeGreaterThan(0.2);
+
+      await killAfterCheckpoint(join(folder, "killed"), "step-", ...command("killed"));
+      const resumed = await runTastemaker(...command("killed"));
+      expect(resumed.code, resumed.stderr).toBe(0);
+      for (const file of ["config.json", "model.safetensors", "vocab.txt"]) {
+        expect(readFileSync(join(folder, "killed/model/blip", file)).equals(readFileSync(join(blip, file))), file).toBe(true);
+      }
+
+      // Begun with what it made, it goes on from there.
+      const more = await runTastemaker(...command("more"), ...set({ from: blip, samples: 60, learningRate: 1e-4 }));
+      expect(more.code, more.stderr).toBe(0);
+      expect(losses(join(folder, "more"))[0]).toBeLessThan(0.8 * losses(join(folder, "whole"))[0]!);
     }));
 
   it.each([

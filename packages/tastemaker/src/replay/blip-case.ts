@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { blipImageEmbedding, blipImageTokens, blipJointClass, blipText, blipTextClass, blipTextEmbedding, checkTokenIds, cosine, linear, observed, resampledPositions, type Scope, shorterSideCrop, unitRows } from "@tastemaker/diffusion";
+import { blipImageEmbedding, blipImageTokens, blipJointClass, blipMatchLogits, blipText, blipTextClass, blipTextEmbedding, checkTokenIds, cosine, observed, resampledPositions, type Scope, shorterSideCrop, unitRows } from "@tastemaker/diffusion";
 import { type Backend, div, gradients, input, matmul, reshape, sliceAxis, softmax, sub, sum, type Tensor } from "@tastemaker/tensor";
 import { z } from "zod";
 
@@ -135,7 +135,7 @@ export async function replayBlip(kase: CaseFile, backend: Backend): Promise<Map<
   const itm = (texts: Tensor): { cls: Tensor; logits: Tensor } => {
     const own = blip.scope();
     const cls = joint(own, pairLeaves.image, { ids: texts, mask: pairLeaves.seen });
-    return { cls, logits: linear(own.at("itm_head"), cls, 2) };
+    return { cls, logits: blipMatchLogits(own, cls) };
   };
   const { cls, logits } = itm(pairLeaves.text);
   const second = (values: Tensor): Tensor => reshape(sliceAxis(values, 1, 1, 2), [pairs.length]);

@@ -15,6 +15,8 @@ import { locatePlaces, neededForPlaces, placesOf, type RewardPlaces, type UsualP
 interface RewardEntry extends UsualPlaces {
   /** Which files of a whole repository are needed. Default: weights are single files. */
   readonly needed?: NeededFiles;
+  /** The embedded world's own counts where it is built, and is measured only where it is named. */
+  readonly isExtra?: true;
   open(places: RewardPlaces, backend: Backend): Promise<Reward>;
 }
 
@@ -58,6 +60,8 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
     open: ({ path, clip }, backend) => openAestheticReward(path, backend, clip),
   },
   "blip-score": {
+    world: worldPart("blip"),
+    isExtra: true,
     published: { path: "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth", vocabulary: bert },
     open: ({ path, vocabulary }, backend) => openBlipScore(path, backend, vocabulary),
   },
@@ -73,7 +77,8 @@ export const rewardNames: readonly string[] = [...Object.keys(rewards), ...jpegR
 function entryOf(name: string): RewardEntry {
   const found = Object.hasOwn(rewards, name) ? rewards[name] : undefined;
   if (found === undefined) throw unknownNameError("reward", name, rewardNames);
-  return found;
+  const { world, isExtra, ...others } = found;
+  return isExtra === true && world !== undefined && !existsSync(world) ? others : found;
 }
 
 /**
@@ -116,6 +121,6 @@ export async function openReward(setting: Omit<RewardSetting, "weight">, backend
 /** The rewards of the embedded world that are not trained here, to be shown beside those that are; none for other models. */
 export async function openOtherRewards(model: string, trained: readonly string[], backend: Backend): Promise<Reward[]> {
   if (!isWorldModel(model)) return [];
-  const others = Object.entries(rewards).filter(([name, { world }]) => !trained.includes(name) && world !== undefined && existsSync(world));
+  const others = Object.entries(rewards).filter(([name, { world, isExtra }]) => !trained.includes(name) && isExtra !== true && world !== undefined && existsSync(world));
   return Promise.all(others.map(([, other]) => other.open({ path: other.world! }, backend)));
 }
