@@ -1,13 +1,15 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { resolveTrainConfig } from "../config/load-config.ts";
+import { worldPart } from "../models/emoji-world.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { HubServer } from "../testing/hub-server.ts";
 import { writeTinyWorld } from "../testing/tiny-world.ts";
 import { pinnedWeights } from "../train/train-session.ts";
-import { openReward, publishedFiles, rewardNames } from "./open-reward.ts";
+import { openOtherRewards, openReward, publishedFiles, rewardNames, rewardPlaces } from "./open-reward.ts";
 import { placesOf } from "./reward-places.ts";
 
 describe("the places of a reward", () => {
@@ -31,6 +33,21 @@ describe("the places of a reward", () => {
       expect(placesOf({ name: "score", path, clip: "my/clip" }, { published }, undefined)).toEqual({ path, vocabulary: "lab/clip", clip: "my/clip" });
     }
     for (const path of ["other/score", "./w.pt", "weights/w.pt"]) expect(placesOf({ name: "score", path }, { published }, undefined)).toEqual({ path });
+  });
+});
+
+describe("the embedded world's BLIP", () => {
+  it("counts where it is built, else the published one", () => {
+    const own = worldPart("blip");
+    const published = publishedFiles("blip-score")![0]!.name;
+    expect(rewardPlaces({ name: "blip-score" }, "emoji")?.path).toBe(existsSync(own) ? own : published);
+    expect(rewardPlaces({ name: "blip-score" }, "owner/model")?.path).toBe(published);
+  });
+
+  it("is not measured unless it is named", async () => {
+    const others = await openOtherRewards("emoji", [], nodeBackend({ threads: 1 }));
+    expect(others.map(({ name }) => name)).toEqual(["clip-score", "aesthetic"]);
+    for (const other of others) await other.dispose();
   });
 });
 
