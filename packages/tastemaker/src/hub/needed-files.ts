@@ -17,7 +17,7 @@ export const neededForConfigs: NeededFiles = async (folder) => {
 };
 
 /** What the tokenizers of rewards are read from; each kind has its own preference among them. */
-const vocabularyFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz"] as const;
+export const vocabularyFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "bpe_simple_vocab_16e6.txt.gz"] as const;
 
 async function openThose(folder: Folder, names: readonly string[]): Promise<Set<string>> {
   const found = new Set<string>();

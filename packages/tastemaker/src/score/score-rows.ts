@@ -2,8 +2,7 @@ import { createReadStream, statSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { UsageError } from "@tastemaker/tensor";
-import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
+import { openParquetTable } from "../data/parquet-rows.ts";
 import { listCaptionedFiles, listPictures } from "../data/image-folder.ts";
 import { hashFile, hashText } from "../storage/file-hash.ts";
 
@@ -121,42 +120,18 @@ async function jsonLineRows(path: string, request: RowRequest): Promise<ScoreRow
   };
 }
 
-/** Decoded at once, about; a table of pictures can be larger than the memory. */
-const parquetPartBytes = 128 * 2 ** 20;
-
 async function parquetRows(path: string, request: RowRequest): Promise<ScoreRows> {
-  const damaged = (error: unknown): UsageError => new UsageError("parquet-damaged", `table: expected a readable parquet file, got: ${error instanceof Error ? error.message : String(error)} (at ${path})`, "fetch or write it again");
   const { sha256 } = await hashFile(path);
-  let file: AsyncBuffer;
-  let metadata: FileMetaData;
-  let names: string[];
-  try {
-    file = await asyncBufferFromFile(path);
-    metadata = await parquetMetadataAsync(file);
-    names = parquetSchema(metadata).children.map(({ element }) => element.name);
-  } catch (error) {
-    throw damaged(error);
-  }
-  const pick = (wanted: string | undefined, usual: readonly string[]): string[] => [wanted ?? usual.find((name) => names.includes(name))].filter((name) => name !== undefined && names.includes(name)) as string[];
+  const table = await openParquetTable(path);
+  const pick = (wanted: string | undefined, usual: readonly string[]): string[] => [wanted ?? usual.find((name) => table.names.includes(name))].filter((name) => name !== undefined && table.names.includes(name)) as string[];
   const columns = [...pick(request.imageColumn, imageColumns), ...(request.needsText ? pick(request.promptColumn, promptColumns) : [])];
   const toRow = rowReader(request, path);
   return {
-    count: Number(metadata.num_rows),
+    count: table.count,
     identity: sha256,
     read: async function* (first) {
-      let start = 0;
-      for (const group of metadata.row_groups) {
-        const end = start + Number(group.num_rows);
-        const step = Math.max(1, Math.floor((Number(group.num_rows) * parquetPartBytes) / Math.max(parquetPartBytes, Number(group.total_byte_size))));
-        for (let at = Math.max(start, first); at < end; at += step) {
-          const options = { file, metadata, compressors, rowStart: at, rowEnd: Math.min(end, at + step), utf8: false, ...(columns.length === 0 ? {} : { columns }) };
-          const rows = (await parquetReadObjects(options).catch((error: unknown) => {
-            throw damaged(error);
-          })) as Readonly<Record<string, unknown>>[];
-          for (const [i, row] of rows.entries()) yield toRow(row, at + i);
-        }
-        start = end;
-      }
+      let index = first;
+      for await (const row of table.read(first, columns)) yield toRow(row, index++);
     },
   };
 }

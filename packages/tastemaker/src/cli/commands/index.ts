@@ -11,6 +11,7 @@ import { register as registerPretrain } from "./pretrain.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerReport } from "./report.ts";
 import { register as registerResume } from "./resume.ts";
+import { register as registerReward } from "./reward.ts";
 import { register as registerScore } from "./score.ts";
 import { register as registerTokenize } from "./tokenize.ts";
 import { register as registerTrain } from "./train.ts";
@@ -27,6 +28,7 @@ export function registerCommands(program: Command): void {
   registerResume(program, async () => (await import("../../train/train-command.ts")).runResume);
   registerEvaluate(program, async () => (await import("../../evaluate/evaluate-command.ts")).runEvaluate);
   registerScore(program, async () => (await import("../../score/score-command.ts")).runScore);
+  registerReward(program, async () => (await import("../../fit/fit-command.ts")).runRewardFit);
   registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
   registerFetch(program, async () => (await import("../../hub/fetch-command.ts")).runFetch);
   registerDemo(program, async () => (await import("../../demo/demo-command.ts")).runDemo);
