@@ -1,13 +1,12 @@
-import { basename, dirname } from "node:path";
-import { statSync } from "node:fs";
-import { checkTokenIds, type ClipConfig, clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, encodeSafetensors, type Folder } from "@tastemaker/diffusion";
+import { basename } from "node:path";
+import { checkTokenIds, type ClipConfig, clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, encodeSafetensors } from "@tastemaker/diffusion";
 import { concat, mul } from "@tastemaker/tensor";
-import { vocabularyFiles } from "../hub/needed-files.ts";
-import { openNodeFolder } from "../platform/node-files.ts";
-import { type ClipNetwork, openClipNetwork } from "../rewards/clip-network.ts";
+import { openClipNetwork } from "../rewards/clip-network.ts";
 import { clipKindPreprocessing, clipKinds } from "../rewards/clip-reward.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
-import type { FitModel } from "./fit-model.ts";
+import type { OpenedFit } from "./fit-model.ts";
+import { pixelInput } from "./pixel-input.ts";
+import { copiedFiles, tokenizerFiles } from "./copied-files.ts";
 
 /** The parameters around a tower's layers that are trained when only its last ones are. */
 const alwaysTrained = /^(?:logit_scale$|visual_projection\.|text_projection\.|vision_model\.post_layernorm\.|text_model\.final_layer_norm\.)/;
@@ -27,24 +26,6 @@ export function clipTraining(kind: "pick-score" | "hpsv2", config: ClipConfig, l
     const layer = /^(vision_model|text_model)\.encoder\.layers\.(\d+)\./.exec(key);
     return layer === null ? alwaysTrained.test(key) : Number(layer[2]) >= firsts[layer[1] as keyof typeof firsts];
   };
-}
-
-/** Files of a folder that a tokenizer or a preprocessing is read from, by name. */
-export async function copiedFiles(folder: Folder, names: readonly string[]): Promise<Map<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  for (const name of names) {
-    if (!(await folder.has(name))) continue;
-    const file = await folder.open(name);
-    files.set(name, new Uint8Array(await file.read(0, file.sizeBytes)));
-  }
-  return files;
-}
-
-/** The files of a reward's tokenizer, from where `openRewardTokenizer` reads them. */
-export async function tokenizerFiles(beside: Folder, vocabulary: string | undefined): Promise<Map<string, Uint8Array>> {
-  if (vocabulary === undefined) return copiedFiles(beside, vocabularyFiles);
-  if (statSync(vocabulary).isDirectory()) return copiedFiles(await openNodeFolder(vocabulary), vocabularyFiles);
-  return copiedFiles(await openNodeFolder(dirname(vocabulary)), [basename(vocabulary)]);
 }
 
 /** `config.json` of a transformers `CLIPModel`. */
@@ -75,7 +56,7 @@ function configJson({ vision, text, projection, logitScaleInit }: ClipConfig): o
  * @param from A CLIP as `openClipNetwork` takes it. @param last See `clipTraining`.
  * @throws UsageError whatever the files give reason to
  */
-export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabulary: string | undefined, last: number | undefined): Promise<{ readonly model: FitModel; readonly clip: ClipNetwork }> {
+export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabulary: string | undefined, last: number | undefined): Promise<OpenedFit> {
   const clip = await openClipNetwork(from, clipKinds[kind].activation);
   const { config, folder } = clip;
   const tokenizer = await openRewardTokenizer(clipKinds[kind].tokenizer, folder, vocabulary);
@@ -91,9 +72,13 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
     }
     return ids;
   };
-  const model: FitModel = {
+  const model: OpenedFit = {
     name: kind,
-    preprocessing: await clipKindPreprocessing(kind, clip),
+    path: clip.path,
+    weightFiles: clip.files,
+    // PickScore's rate for ViT-H; small towers take and need more.
+    usualRate: config.vision.width >= 512 ? 3e-6 : 2e-4,
+    picture: pixelInput(await clipKindPreprocessing(kind, clip)),
     isTrained: clipTraining(kind, config, last),
     stored: (key, shape) => stored.get(key, shape),
     textInputs: (count) => ({ input_ids: { shape: [count, length], dtype: "int32" } }),
@@ -102,9 +87,9 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
       for (const [row, prompt] of prompts.entries()) ids.set(idsOf(prompt), row * length);
       return { input_ids: ids };
     },
-    score: (scope, pixelValues, texts) => {
+    score: (scope, pictures, texts) => {
       const embedded = clipTextEmbedding(scope, config, texts["input_ids"]!);
-      return mul(clipLogitScale(scope, config), cosine(clipImageEmbedding(scope, config, pixelValues), concat([embedded, embedded], 0)));
+      return mul(clipLogitScale(scope, config), cosine(clipImageEmbedding(scope, config, pictures), concat([embedded, embedded], 0)));
     },
     files: async (values, parameters) => {
       const tensors = new Map(parameters.map(({ key, shape }) => [key, { dtype: "F16" as const, shape, data: values.get(key)! }]));
@@ -116,5 +101,5 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
       ]);
     },
   };
-  return { model, clip };
+  return model;
 }

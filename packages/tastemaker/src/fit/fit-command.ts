@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { UsageError } from "@tastemaker/tensor";
+import { type Backend, UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { RewardFitOptions } from "../cli/commands/reward.ts";
 import { openRunEvents } from "../logs/run-events.ts";
-import { worldName, worldPart } from "../models/emoji-world.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { runPretraining } from "../pretrain/pretrain-loop.ts";
 import { openReward } from "../rewards/open-reward.ts";
@@ -17,8 +17,9 @@ import { describeEnvironment } from "../storage/environment.ts";
 import { RunDirectory } from "../storage/run-directory.ts";
 import { packageVersion } from "../storage/package-version.ts";
 import { calibrationChart } from "./calibration-chart.ts";
-import { clipFit } from "./clip-fit.ts";
 import { type FitSettings, fitStage } from "./fit-stage.ts";
+import { openFit } from "./open-fit.ts";
+import type { OpenedFit } from "./fit-model.ts";
 import { judgePairs } from "./judge-pairs.ts";
 import { pairStatistics } from "./pair-statistics.ts";
 import { describeStatistics } from "./describe-statistics.ts";
@@ -32,7 +33,7 @@ interface FitRecord extends FitSettings {
   readonly pairs: { readonly path: string; readonly sha256: string; readonly training: number };
   readonly heldOut: { readonly path: string; readonly sha256: string; readonly pairs: number; readonly share?: number; readonly leftOut: number };
   readonly picturesSeen: number;
-  readonly trainLayers: number | "all" | "usual";
+  readonly trainLayers: number | "usual";
   readonly workers: number;
 }
 
@@ -76,56 +77,75 @@ async function accuracyCurve(timings: string): Promise<{ picturesSeen: number; a
   return [...points.values()];
 }
 
-/** `tastemaker reward fit`. */
-export async function runRewardFit(options: RewardFitOptions, { output, signal }: CommandContext): Promise<void> {
-  const { kind, seed, threads, workers, trainLayers } = options;
-  const out = resolve(options.out);
-  const backend = nodeBackend({ threads });
-  const { model, clip } = await clipFit(kind, options.from === worldName ? worldPart("clip") : options.from, options.vocabulary, trainLayers);
-  await ensureFolder(out);
-  const root = join(out, "run");
-  const { training, heldOut, record: pairRecord } = await openPairs(options, join(out, "pictures"));
-  if (pairRecord.heldOut.leftOut > 0) output.note(`left out ${pairRecord.heldOut.leftOut} training pairs whose prompts are held out`);
-  const settings: FitSettings = { learningRate: options.learningRate ?? (clip.config.vision.width >= 512 ? 3e-6 : 2e-4), batch: options.batchSize, weightDecay: options.weightDecay, seed };
-  const picturesSeen = options.picturesSeen ?? 8 * training.length;
-  const record: FitRecord = {
-    kind,
-    from: clip.path,
-    fromSha256: await Promise.all(clip.files.map(async (path) => (await hashFile(path)).sha256)),
-    ...pairRecord,
-    ...settings,
-    picturesSeen,
-    trainLayers: trainLayers ?? (kind === "pick-score" ? "all" : "usual"),
-    workers,
-  };
-  output.note(`${training.length} pairs to train on, ${heldOut.length} held out; ${picturesSeen} pictures in steps of ${2 * settings.batch * workers}, learning rate ${settings.learningRate}`);
-  const write = async (files: ReadonlyMap<string, string | Uint8Array>): Promise<void> => {
-    for (const [name, data] of files) await writeFileAtomic(join(out, name), data);
-  };
-  const stage = await fitStage(model, settings, training, heldOut, backend, write);
-  const run = await openFitRun(root, record, threads);
+/** A folder that holds anything but a fit is left alone: it may be what the fit begins with. @throws UsageError `folder-not-empty` */
+async function requireOwnFolder(out: string): Promise<void> {
+  if (existsSync(join(out, "run", "run.json")) || !existsSync(out)) return;
+  const names = (await readdir(out)).filter((name) => name !== "run" && name !== "pictures");
+  if (names.length > 0) throw new UsageError("folder-not-empty", `--out: expected a new or empty folder, or one with a fit to continue, got one with ${names.slice(0, 3).join(", ")} (at ${out})`, "choose another --out");
+}
+
+/** Trains in `out/run` and writes the reward to `out`. Returns the path of the run's held-out looks, or undefined when it was stopped before the end. */
+async function train(model: OpenedFit, record: FitRecord, pairs: { readonly training: readonly Pair[]; readonly heldOut: readonly Pair[] }, out: string, threads: number, backend: Backend, { output, signal }: CommandContext): Promise<string | undefined> {
+  const { seed, workers, picturesSeen } = record;
+  const run = await openFitRun(join(out, "run"), record, threads);
   try {
+    const write = async (files: ReadonlyMap<string, string | Uint8Array>): Promise<void> => {
+      for (const [name, data] of files) await writeFileAtomic(join(out, name), data);
+    };
+    const stage = await fitStage(model, record, pairs.training, pairs.heldOut, backend, write);
     run.follow(await openRunEvents(run.paths.root));
     const plan = { samples: picturesSeen, seed, workers, checkpointEvery: Math.ceil(picturesSeen / 20), sampleEvery: Math.ceil(picturesSeen / 20) };
-    const isFinished = await runPretraining(stage, plan, run, backend, { signal, note: output.note });
-    if (!isFinished) {
-      output.note(`stopped; go on with the same command (${out})`);
-      output.result({ finished: false, out });
-      return;
-    }
+    return (await runPretraining(stage, plan, run, backend, { signal, note: output.note })) ? run.paths.timings : undefined;
   } finally {
     await run.close();
   }
+}
+
+/** `tastemaker reward fit`. */
+export async function runRewardFit(options: RewardFitOptions, context: CommandContext): Promise<void> {
+  const { kind, seed, threads, workers, trainLayers } = options;
+  const { output, signal } = context;
+  const out = resolve(options.out);
+  await requireOwnFolder(out);
+  const backend = nodeBackend({ threads });
+  const { record: pairRecord, ...pairs } = await openPairs(options, join(out, "pictures"));
+  const { training, heldOut } = pairs;
+  if (pairRecord.heldOut.leftOut > 0) output.note(`left out ${pairRecord.heldOut.leftOut} training pairs whose prompts are held out`);
+  const model = await openFit(options, backend);
+  const stopped = (): void => {
+    output.note(`stopped; go on with the same command (${out})`);
+    output.result({ finished: false, out });
+  };
+  let timings: string | undefined;
+  let record: FitRecord;
+  try {
+    record = {
+      kind,
+      from: model.path,
+      fromSha256: await Promise.all(model.weightFiles.map(async (path) => (await hashFile(path)).sha256)),
+      ...pairRecord,
+      learningRate: options.learningRate ?? model.usualRate,
+      batch: options.batchSize,
+      weightDecay: options.weightDecay,
+      seed,
+      picturesSeen: options.picturesSeen ?? 8 * training.length,
+      trainLayers: trainLayers ?? "usual",
+      workers,
+    };
+    output.note(`${training.length} pairs to train on, ${heldOut.length} held out; ${record.picturesSeen} pictures in steps of ${2 * record.batch * workers}, learning rate ${record.learningRate}`);
+    await ensureFolder(out);
+    timings = await train(model, record, pairs, out, threads, backend, context);
+  } finally {
+    await model.dispose?.();
+  }
+  if (timings === undefined) return stopped();
   // Opened anew from its files: what is measured is what others will read.
   const reward = await openReward({ name: kind, path: out }, backend, undefined);
   try {
     const { judged, scale } = await judgePairs(reward, heldOut, signal);
-    if (judged.length < heldOut.length) {
-      output.note(`stopped while measuring; go on with the same command (${out})`);
-      return;
-    }
+    if (judged.length < heldOut.length) return stopped();
     const statistics = pairStatistics(judged);
-    const fit = { format: "tastemaker-reward-fit/1", tastemaker: packageVersion(), settings: record, scale, heldOut: statistics, curve: await accuracyCurve(run.paths.timings) };
+    const fit = { format: "tastemaker-reward-fit/1", tastemaker: packageVersion(), settings: record, scale, heldOut: statistics, curve: await accuracyCurve(timings) };
     await writeFileAtomic(join(out, "calibration.svg"), calibrationChart(kind, statistics));
     await writeFileAtomic(join(out, "fit.json"), `${JSON.stringify(fit, null, 2)}\n`);
     for (const line of describeStatistics(statistics)) output.print(line);

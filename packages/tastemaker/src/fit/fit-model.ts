@@ -1,13 +1,14 @@
-import { collectParameters, type Parameter, type Preprocessing, type Scope, scopeOf } from "@tastemaker/diffusion";
+import { collectParameters, type Parameter, type Scope, scopeOf } from "@tastemaker/diffusion";
 import { type HostData, input, type InputSpec, program, type Tensor } from "@tastemaker/tensor";
 import { oracleBackend } from "../platform/runtime.ts";
 import type { ParameterSet } from "../train/adamw.ts";
+import type { PictureInput } from "./pair-pictures.ts";
 
 /** A reward model that can be trained on pairs. */
 export interface FitModel {
   /** As in `--reward`. */
   readonly name: string;
-  readonly preprocessing: Preprocessing;
+  readonly picture: PictureInput;
   /** Which parameters are trained, by key. */
   isTrained(key: string): boolean;
   /** A stored parameter as a leaf (or a view of one); undefined for one that is new and starts at random. */
@@ -18,25 +19,35 @@ export interface FitModel {
   textsOf(prompts: readonly string[]): Readonly<Record<string, HostData>>;
   /**
    * Scores in logits: the difference of two pictures' scores is the log of the odds that the first is preferred.
-   * @param pixelValues `[2B, 3, S, S]`, normalised: B first pictures, then B second ones. @param texts Of B prompts. @returns `[2B]`
+   * @param pictures Rows of 2B pictures: B first ones, then B second ones. @param texts Of B prompts. @returns `[2B]`
    */
-  score(scope: Scope, pixelValues: Tensor, texts: Readonly<Record<string, Tensor>>): Tensor;
+  score(scope: Scope, pictures: Tensor, texts: Readonly<Record<string, Tensor>>): Tensor;
   /** The finished model as files, relative path → bytes. @param values Of every parameter. */
   files(values: ParameterSet, parameters: readonly Parameter[]): Promise<ReadonlyMap<string, string | Uint8Array>>;
+  dispose?(): Promise<void>;
+}
+
+/** A model as it was opened. */
+export interface OpenedFit extends FitModel {
+  /** Where it begins. */
+  readonly path: string;
+  /** The weights that the result is a function of. */
+  readonly weightFiles: readonly string[];
+  /** Learning rate where none is given. */
+  readonly usualRate: number;
 }
 
 /** The inputs of a program that scores `count` pairs. */
-export function pairInputs(model: FitModel, count: number): { readonly pixelValues: Tensor; readonly texts: Record<string, Tensor> } {
-  const { size } = model.preprocessing;
+export function pairInputs(model: FitModel, count: number): { readonly pictures: Tensor; readonly texts: Record<string, Tensor> } {
   const texts = Object.fromEntries(Object.entries(model.textInputs(count)).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
-  return { pixelValues: input("pixel_values", [2 * count, 3, size, size]), texts };
+  return { pictures: input("pictures", [2 * count, ...model.picture.shape]), texts };
 }
 
 /** Every parameter that a model's score reads. */
 export function fitParameters(model: FitModel): Parameter[] {
   return collectParameters((scope) => {
-    const { pixelValues, texts } = pairInputs(model, 1);
-    model.score(scope, pixelValues, texts);
+    const { pictures, texts } = pairInputs(model, 1);
+    model.score(scope, pictures, texts);
   });
 }
 

@@ -53,15 +53,15 @@ export async function fitStage(
   const all = fitParameters(model);
   const parameters = all.filter(({ key }) => model.isTrained(key));
   const keys = parameters.map(({ key }) => key);
-  const pictures = new PairPictures(model.preprocessing);
+  const pictures = new PairPictures(model.picture);
   const order = new VisitOrder(seed, training.length);
-  const { pixelValues, texts } = pairInputs(model, batch);
+  const { pictures: rows, texts } = pairInputs(model, batch);
   const scope = fitScope(model);
-  const margin = margins(model.score(scope, pixelValues, texts));
+  const margin = margins(model.score(scope, rows, texts));
   const test = program({ margin });
   const feedsOf = async (pairs: readonly Pair[]): Promise<Record<string, Float32Array | Int32Array>> => ({
     ...(model.textsOf(pairs.map(({ prompt }) => prompt)) as Record<string, Int32Array>),
-    pixel_values: await pictures.batch([...pairs.map(({ first }) => first), ...pairs.map(({ second }) => second)]),
+    pictures: await pictures.batch([...pairs.map(({ first }) => first), ...pairs.map(({ second }) => second)]),
   });
   const judge = async (average: ParameterSet): Promise<JudgedPair[]> => {
     const judged: JudgedPair[] = [];

@@ -1,39 +1,56 @@
-import type { Picture, Preprocessing } from "@tastemaker/diffusion";
+import type { Picture } from "@tastemaker/diffusion";
 import { readPicture } from "../images/read-picture.ts";
 
-/** Decoded pictures that are kept, in bytes: 40 000 of 64×64 pixels, 650 of 512×512. */
+/** What is kept in memory, in bytes: 40 000 pictures of 64×64 pixels, 650 of 512×512. */
 const mostKeptBytes = 512 * 2 ** 20;
 
+/** How a model reads a picture. */
+export interface PictureInput {
+  /** Of one picture's row. */
+  readonly shape: readonly number[];
+  /** The row of a picture. */
+  row(picture: Picture): Promise<Float32Array> | Float32Array;
+  /** What to keep between visits: the decoded picture (8 bits), or the row where that costs much to compute and is small. */
+  readonly keeps: "picture" | "row";
+}
+
 /**
- * The pictures of pairs as a model reads them. Decoded ones (8 bits) are kept while there is room; training visits all equally often, so that none deserves another's place.
+ * The pictures of pairs as a model reads them. They are read when they are needed and kept while there is room; training visits all equally often, so that none deserves another's
+ * place.
  */
 export class PairPictures {
-  readonly #preprocessing: Preprocessing;
-  readonly #kept: Map<string, Picture> = new Map();
+  readonly #input: PictureInput;
+  readonly #pictures: Map<string, Picture> = new Map();
+  readonly #rows: Map<string, Float32Array> = new Map();
   #keptBytes = 0;
 
-  constructor(preprocessing: Preprocessing) {
-    this.#preprocessing = preprocessing;
+  constructor(input: PictureInput) {
+    this.#input = input;
   }
 
-  /** A decoded picture. @throws UsageError `picture-unreadable` */
-  async picture(path: string): Promise<Picture> {
-    const kept = this.#kept.get(path);
-    if (kept !== undefined) return kept;
-    const picture = await readPicture(path, path);
-    if (this.#keptBytes + picture.pixels.length <= mostKeptBytes && !this.#kept.has(path)) {
-      this.#kept.set(path, picture);
-      this.#keptBytes += picture.pixels.length;
-    }
-    return picture;
-  }
-
-  /** Pixel values of several pictures, `[n, 3, size, size]`, as the reward's reference implementation prepares them. */
+  /** Rows of several pictures one after the other. @throws UsageError `picture-unreadable` */
   async batch(paths: readonly string[]): Promise<Float32Array> {
-    const { size, pixelValues } = this.#preprocessing;
-    const each = 3 * size * size;
+    const each = this.#input.shape.reduce((product, size) => product * size, 1);
     const values = new Float32Array(paths.length * each);
-    await Promise.all(paths.map(async (path, row) => values.set(pixelValues(await this.picture(path)), row * each)));
+    await Promise.all(paths.map(async (path, row) => values.set(await this.#row(path), row * each)));
     return values;
+  }
+
+  async #row(path: string): Promise<Float32Array> {
+    const { keeps, row } = this.#input;
+    if (keeps === "picture") {
+      const picture = this.#pictures.get(path) ?? (await readPicture(path, path));
+      this.#keep(this.#pictures, path, picture, picture.pixels.length);
+      return row(picture);
+    }
+    const values = this.#rows.get(path) ?? (await row(await readPicture(path, path)));
+    this.#keep(this.#rows, path, values, values.byteLength);
+    return values;
+  }
+
+  #keep<T>(kept: Map<string, T>, path: string, value: T, bytes: number): void {
+    if (kept.has(path) || this.#keptBytes + bytes > mostKeptBytes) return;
+    kept.set(path, value);
+    this.#keptBytes += bytes;
   }
 }

@@ -15,7 +15,7 @@ export function isWorldModel(name: string | undefined): boolean {
 /** Folder of the embedded world; the same place seen from the sources and from the compiled package. */
 export const worldFolder: string = fileURLToPath(new URL("../../../../worlds/emoji", import.meta.url));
 
-/** Folder of a part of the embedded world: the consistency model, its teacher, the CLIP, the BLIP, the taste head, the judge. */
-export function worldPart(part: "lcm" | "teacher" | "clip" | "blip" | "aesthetic" | "judge"): string {
+/** Folder of a part of the embedded world: the consistency model, its teacher, the CLIP, the BLIP, the taste head, the judge, the rewards fitted to its preference set. */
+export function worldPart(part: "lcm" | "teacher" | "clip" | "blip" | "aesthetic" | "judge" | "pick-score" | "hpsv2" | "image-reward"): string {
   return join(worldFolder, part);
 }

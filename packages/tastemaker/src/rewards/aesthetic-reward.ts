@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { statSync } from "node:fs";
-import { type AffineHead, asJsonObject, type Checkpoint, clipImageEmbedding, linear, loadCheckpoint, openAffineHead, parseJson, scopeOf, unitRows } from "@tastemaker/diffusion";
+import { asJsonObject, type Checkpoint, clipImageEmbedding, linear, loadCheckpoint, openAffineHead, parseJson, type RandomAccessFile, type Scope, scopeOf, unitRows } from "@tastemaker/diffusion";
 import { type Backend, gelu, maximum, reshape, type Tensor, UsageError, weight } from "@tastemaker/tensor";
 import { z } from "zod";
 import { openNodeFolder } from "../platform/node-files.ts";
@@ -25,7 +25,7 @@ const activations = {
   gelu,
 } as const;
 
-type HeadConfig = z.infer<typeof headSchema>;
+export type HeadConfig = z.infer<typeof headSchema>;
 
 /** A head as it was found: what to compute, and the CLIP it belongs to. */
 interface OpenedHead {
@@ -35,28 +35,38 @@ interface OpenedHead {
   readonly about: Pick<RewardDescription, "unit" | "typicalRange" | "source" | "licence">;
 }
 
-function ownHead(weights: Checkpoint, { layers, activation }: HeadConfig): AffineHead["apply"] {
-  return (embedding) => {
-    const scope = scopeOf((key, shape) => weight(weights.take(key, shape)));
-    let x = embedding;
-    for (const [index, width] of layers.entries()) {
-      x = linear(scope.at(`layers.${index}`), x, width);
-      if (index < layers.length - 1) x = activations[activation](x);
-    }
-    return reshape(x, [x.shape[0]!]);
-  };
+/** A head's score of embeddings of length 1, `[B, E]` → `[B]`. */
+export function headScore(scope: Scope, { layers, activation }: Pick<HeadConfig, "layers" | "activation">, embedding: Tensor): Tensor {
+  let x = embedding;
+  for (const [index, width] of layers.entries()) {
+    x = linear(scope.at(`layers.${index}`), x, width);
+    if (index < layers.length - 1) x = activations[activation](x);
+  }
+  return reshape(x, [x.shape[0]!]);
 }
 
-/** A folder with `config.json` {clip, layers, activation} and `model.safetensors`. */
-async function openOwnHead(path: string): Promise<OpenedHead> {
+/** Reads a folder with `config.json` {clip, layers, activation} and `model.safetensors`. @throws UsageError `head-config` */
+export async function readOwnHead(path: string): Promise<{ readonly file: RandomAccessFile; readonly clip: string; readonly config: HeadConfig }> {
   const folder = await openNodeFolder(path);
   const where = `${folder.path}/config.json`;
   const parsed = headSchema.safeParse(asJsonObject(parseJson(await folder.readText("config.json"), where), where));
   if (!parsed.success) throw new UsageError("head-config", `aesthetic head: expected {"clip", "layers"}, got ${z.prettifyError(parsed.error).replaceAll("\n", " ")} (at ${where})`);
-  const { clip, layers, unit, typicalRange, source } = parsed.data;
+  const { clip, layers } = parsed.data;
   if (layers.at(-1) !== 1) throw new UsageError("head-config", `aesthetic head: expected 1 as the last layer's width, got ${layers.at(-1)} (at ${where})`);
-  const file = await folder.open("model.safetensors");
-  return { file: file.name, clip: join(folder.path, clip), apply: ownHead(await loadCheckpoint([file]), parsed.data), about: { unit, typicalRange, source } };
+  return { file: await folder.open("model.safetensors"), clip: resolve(folder.path, clip), config: parsed.data };
+}
+
+async function openOwnHead(path: string): Promise<OpenedHead> {
+  const { file, clip, config } = await readOwnHead(path);
+  const weights: Checkpoint = await loadCheckpoint([file]);
+  const { unit, typicalRange, source } = config;
+  const apply = (embedding: Tensor): Tensor => headScore(scopeOf((key, shape) => weight(weights.take(key, shape))), config, embedding);
+  return { file: file.name, clip, apply, about: { unit, typicalRange, source } };
+}
+
+/** Whether a path is a head made here: a folder with its own kind of `config.json`. */
+export function isOwnHead(path: string): boolean {
+  return statSync(path).isDirectory() && statSync(join(path, "model.safetensors"), { throwIfNoEntry: false }) !== undefined;
 }
 
 /** A published head: one file of linear layers. */
@@ -93,8 +103,7 @@ async function openPublishedHead(path: string, clip: string | undefined): Promis
  * @throws UsageError `head-config`, `head-clip`, `head-layers`, `head-width` and whatever the files give reason to
  */
 export async function openAestheticReward(path: string, backend: Backend, clip?: string): Promise<Reward> {
-  const isOwn = statSync(path).isDirectory() && statSync(join(path, "model.safetensors"), { throwIfNoEntry: false }) !== undefined;
-  const head = isOwn ? await openOwnHead(path) : await openPublishedHead(path, clip);
+  const head = isOwnHead(path) ? await openOwnHead(path) : await openPublishedHead(path, clip);
   const tower = await openClipNetwork(head.clip);
   return modelReward(
     {

@@ -33,6 +33,8 @@ const ofClip = (name: ClipRewardName): Pick<RewardEntry, "needed" | "open"> => (
 /** Every built-in reward: how it is opened and where its weights are. To add one, add a row. */
 const rewards: Readonly<Record<string, RewardEntry>> = {
   "pick-score": {
+    world: worldPart("pick-score"),
+    isExtra: true,
     ...ofClip("pick-score"),
     published: { path: "yuvalkirstain/PickScore_v1", vocabulary: vitH14 },
   },
@@ -44,7 +46,11 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
     ...ofClip("hpsv2.0"),
     published: { path: "xswu/HPSv2:HPS_v2_compressed.pt", vocabulary: vitL14 },
   },
-  hpsv2: ofClip("hpsv2"),
+  hpsv2: {
+    world: worldPart("hpsv2"),
+    isExtra: true,
+    ...ofClip("hpsv2"),
+  },
   "clip-score": {
     world: worldPart("clip"),
     ...ofClip("clip-score"),
@@ -66,6 +72,8 @@ const rewards: Readonly<Record<string, RewardEntry>> = {
     open: ({ path, vocabulary }, backend) => openBlipScore(path, backend, vocabulary),
   },
   "image-reward": {
+    world: worldPart("image-reward"),
+    isExtra: true,
     published: { path: "THUDM/ImageReward:ImageReward.pt", vocabulary: bert },
     open: ({ path, vocabulary }, backend) => openImageReward(path, backend, vocabulary),
   },

@@ -28,7 +28,7 @@ export function registerCommands(program: Command): void {
   registerResume(program, async () => (await import("../../train/train-command.ts")).runResume);
   registerEvaluate(program, async () => (await import("../../evaluate/evaluate-command.ts")).runEvaluate);
   registerScore(program, async () => (await import("../../score/score-command.ts")).runScore);
-  registerReward(program, async () => (await import("../../fit/fit-command.ts")).runRewardFit);
+  registerReward(program, async () => (await import("../../fit/fit-command.ts")).runRewardFit, async () => (await import("../../fit/check-command.ts")).runRewardCheck);
   registerExport(program, async () => (await import("../../export/export-command.ts")).runExport);
   registerFetch(program, async () => (await import("../../hub/fetch-command.ts")).runFetch);
   registerDemo(program, async () => (await import("../../demo/demo-command.ts")).runDemo);
