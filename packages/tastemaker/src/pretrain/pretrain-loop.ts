@@ -157,7 +157,8 @@ export async function runPretraining(
   const feedsAt = (phase: Phase, seen: number, step: number): Promise<Record<string, HostData>[]> =>
     Promise.all(Array.from({ length: plan.workers }, (_, worker) => phase.feeds(seen + worker * phase.batch, step * plan.workers + worker)));
   let nextCheckpoint = state.seen + plan.checkpointEvery;
-  let nextSample = Math.floor(state.seen / plan.sampleEvery) * plan.sampleEvery + plan.sampleEvery;
+  const afterSample = (): number => Math.floor(state.seen / plan.sampleEvery) * plan.sampleEvery + plan.sampleEvery;
+  let nextSample = afterSample();
   const checkpoint = (): Promise<unknown> => run.checkpoint(state.step, (path) => saveState(state, path), { keep: 1 });
   const sample = async (): Promise<void> => {
     const result = await stage.sample?.(state.average);
@@ -196,14 +197,15 @@ export async function runPretraining(
       state.step += 1;
       await run.appendMetrics({ step: state.step, seen: state.seen, ...scalars, gradNorm, learningRate });
       progress.update(Math.min(state.seen, plan.samples), `loss ${scalars["loss"]!.toFixed(4)}`);
+      // Before the checkpoint, so that what it writes is not lost to a run that goes on from there.
+      if (state.seen >= nextSample) {
+        await sample();
+        nextSample = afterSample();
+      }
       const isTimeOver = plan.stopAfterMs !== undefined && monotonicMs() - startedAt > plan.stopAfterMs;
       if (state.seen >= nextCheckpoint || signal.aborted || isTimeOver || state.seen >= plan.samples) {
         await checkpoint();
         nextCheckpoint = state.seen + plan.checkpointEvery;
-      }
-      if (state.seen >= nextSample) {
-        await sample();
-        nextSample += plan.sampleEvery;
       }
       if (signal.aborted || isTimeOver) return false;
       await letSignalsIn();
