@@ -79,7 +79,7 @@ export async function blipFit(from: string, vocabulary: string | undefined, last
       };
       const tensors = new Map(parameters.map(({ key, shape }) => [key, { dtype: "F16" as const, shape, data: values.get(key)! }]));
       return new Map<string, string | Uint8Array>([
-        ...(await tokenizerFiles(folder, vocabulary)),
+        ...(await tokenizerFiles("bert", folder, vocabulary)),
         ["config.json", `${JSON.stringify(json, null, 2)}\n`],
         ["model.safetensors", encodeSafetensors(tensors, new Map([["format", "pt"]]))],
       ]);

@@ -95,7 +95,7 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
       const tensors = new Map(parameters.map(({ key, shape }) => [key, { dtype: "F16" as const, shape, data: values.get(key)! }]));
       return new Map<string, string | Uint8Array>([
         ...(await copiedFiles(folder, ["preprocessor_config.json", "processor_config.json"])),
-        ...(await tokenizerFiles(folder, vocabulary)),
+        ...(await tokenizerFiles(clipKinds[kind].tokenizer, folder, vocabulary)),
         ["config.json", `${JSON.stringify(configJson(config), null, 2)}\n`],
         ["model.safetensors", encodeSafetensors(tensors, new Map([["format", "pt"]]))],
       ]);

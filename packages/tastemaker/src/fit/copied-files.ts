@@ -1,10 +1,11 @@
 import { statSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import type { Folder } from "@tastemaker/diffusion";
+import type { Folder, TokenizerKind } from "@tastemaker/diffusion";
 import { vocabularyFiles } from "../hub/needed-files.ts";
 import { openNodeFolder } from "../platform/node-files.ts";
+import { mergeLists } from "../rewards/reward-tokenizer.ts";
 
-/** Files of a folder that a tokenizer or a preprocessing is read from, by name. */
+/** Files of a folder, by name; those that are not there are left out. */
 export async function copiedFiles(folder: Folder, names: readonly string[]): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   for (const name of names) {
@@ -15,9 +16,19 @@ export async function copiedFiles(folder: Folder, names: readonly string[]): Pro
   return files;
 }
 
-/** The files of a reward's tokenizer, from where `openRewardTokenizer` reads them. */
-export async function tokenizerFiles(beside: Folder, vocabulary: string | undefined): Promise<Map<string, Uint8Array>> {
-  if (vocabulary === undefined) return copiedFiles(beside, vocabularyFiles);
-  if (statSync(vocabulary).isDirectory()) return copiedFiles(await openNodeFolder(vocabulary), vocabularyFiles);
-  return copiedFiles(await openNodeFolder(dirname(vocabulary)), [basename(vocabulary)]);
+/** A name under which `openRewardTokenizer` finds a vocabulary that was given as a file of any name. */
+function foundName(kind: TokenizerKind, given: string): string {
+  if (given.endsWith(".json")) return "tokenizer.json";
+  if (kind === "bert") return "vocab.txt";
+  return given.endsWith(".gz") ? "bpe.txt.gz" : "bpe.txt";
+}
+
+/** The files of a reward's tokenizer, from where `openRewardTokenizer` reads them, under names by which it finds them again beside the weights. */
+export async function tokenizerFiles(kind: TokenizerKind, beside: Folder, vocabulary: string | undefined): Promise<Map<string, Uint8Array>> {
+  if (vocabulary !== undefined && !statSync(vocabulary).isDirectory()) {
+    const files = await copiedFiles(await openNodeFolder(dirname(vocabulary)), [basename(vocabulary)]);
+    return new Map([...files].map(([name, bytes]) => [foundName(kind, name), bytes]));
+  }
+  const folder = vocabulary === undefined ? beside : await openNodeFolder(vocabulary);
+  return copiedFiles(folder, [...vocabularyFiles, ...(await mergeLists(folder))]);
 }

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileWriter, parquetWrite } from "hyparquet-writer";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { uniform } from "@tastemaker/tensor";
 import { runTastemaker, startTastemaker, withTemporaryFolder } from "../testing/child.ts";
-import { tinyBlipWeights, writeTinyReward } from "../testing/tiny-rewards.ts";
+import { tinyBlipWeights, tinyOpenClipWeights, writeTinyReward } from "../testing/tiny-rewards.ts";
 import { tinyPrompts, writeTinyWorld } from "../testing/tiny-world.ts";
 
 interface Row {
@@ -108,6 +108,27 @@ describe("a reward fitted to pairs in which the redder picture wins", () => {
 });
 
 describe("reward fit", () => {
+  it("begins with a file of OpenAI's names, and takes its tokenizer along under any name, with several workers", () =>
+    withTemporaryFolder(async (folder) => {
+      const clip = join(folder, "clip");
+      await writeTinyReward(clip, new Map([...tinyOpenClipWeights(3), ["logit_scale", { dtype: "F32", shape: [], data: Float32Array.of(2.5) }]]));
+      await rename(join(clip, "bpe.txt"), join(folder, "my-merges.txt"));
+      const vocabulary = ["--vocabulary", join(folder, "my-merges.txt")];
+      const pairs = join(folder, "pairs.jsonl");
+      await writeFile(pairs, jsonLines(await redPairs(folder, 80)));
+      const out = join(folder, "fitted");
+      const done = await runTastemaker("reward", "fit", "--kind", "hpsv2", "--from", clip, ...vocabulary, "--pairs", pairs, "--out", out, "--learning-rate", "1e-12", "--pictures-seen", "256", "--workers", "2", "--train-layers", "1", ...common);
+      expect(done.code, done.stderr).toBe(0);
+      // With next to no learning the scores are the old ones, but for float16.
+      const logLossOf = async (path: string, ...more: string[]): Promise<number> => {
+        const file = join(folder, "check.json");
+        const checked = await runTastemaker("reward", "check", "--reward", "hpsv2", "--path", path, "--pairs", pairs, "--threads", "1", "--out", file, ...more);
+        expect(checked.code, checked.stderr).toBe(0);
+        return (JSON.parse(readFileSync(file, "utf8")) as { logLoss: number }).logLoss;
+      };
+      expect(await logLossOf(out)).toBeCloseTo(await logLossOf(clip, ...vocabulary), 3);
+    }));
+
   it("goes on after a kill to the same bytes as without", () =>
     withTemporaryFolder(async (folder) => {
       const { clip } = await writeTinyWorld(folder, 1);

@@ -61,18 +61,18 @@ describe("a published reward", () => {
   it("is fetched with the vocabulary that lies elsewhere, and recorded with the commits of both", () =>
     withTemporaryFolder(async (folder) => {
       const fetching = { variables: { HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, "hf") } };
-      const { clip } = await writeTinyWorld(join(folder, "world"), 3);
+      const { clip, model } = await writeTinyWorld(join(folder, "world"), 3);
       const vocabulary = await hub.addFolder("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", clip);
       for (const name of ["merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json"]) await rm(join(clip, name));
       const weights = await hub.addFolder("yuvalkirstain/PickScore_v1", clip);
-      const { rewards } = await pinnedWeights({ ...resolveTrainConfig(undefined, []), rewards: [{ name: "pick-score", weight: 1 }, { name: "clip-score", weight: 1 }] }, fetching);
+      const { rewards } = await pinnedWeights({ ...resolveTrainConfig(undefined, []), model, rewards: [{ name: "pick-score", weight: 1 }, { name: "clip-score", weight: 1, path: "emoji" }] }, fetching);
       expect(rewards).toEqual([
         { name: "pick-score", weight: 1, path: `yuvalkirstain/PickScore_v1@${weights}`, vocabulary: `laion/CLIP-ViT-H-14-laion2B-s32B-b79K@${vocabulary}` },
-        { name: "clip-score", weight: 1 },
+        { name: "clip-score", weight: 1, path: "emoji" },
       ]);
       const backend = nodeBackend({ threads: 1 });
       for (const setting of [{ name: "pick-score" }, rewards[0]!, { name: "pick-score", path: "yuvalkirstain/PickScore_v1" }]) {
-        const reward = await openReward(setting, backend, "emoji", fetching);
+        const reward = await openReward(setting, backend, model, fetching);
         const [score] = await reward.score([{ width: 8, height: 8, pixels: new Uint8Array(192).fill(90) }], ["a red cat"]);
         expect(score).toBeTypeOf("number");
         await reward.dispose();

@@ -4,10 +4,15 @@ import { join } from "node:path";
 import { type Folder, openTokenizer, type RandomAccessFile, type Tokenizer, type TokenizerKind } from "@tastemaker/diffusion";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
 
+/** Names of a folder's lists of byte pairs (`bpe*.txt.gz`). */
+export async function mergeLists(folder: Folder): Promise<string[]> {
+  return (await readdir(folder.path)).filter((name) => /^bpe.*\.txt(?:\.gz)?$/.test(name));
+}
+
 /** The folder's only list of byte pairs (`bpe*.txt.gz`) where it has one, whatever its full name; else the folder. */
 async function mergeList(kind: TokenizerKind, folder: Folder): Promise<Folder | RandomAccessFile> {
   if (kind !== "openai" && kind !== "open_clip") return folder;
-  const lists = (await readdir(folder.path)).filter((name) => /^bpe.*\.txt(?:\.gz)?$/.test(name));
+  const lists = await mergeLists(folder);
   return lists.length === 1 ? openNodeFile(join(folder.path, lists[0]!)) : folder;
 }
 

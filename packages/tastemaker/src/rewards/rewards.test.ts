@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { mkdir, writeFile } from "node:fs/promises";
 import { encodeSafetensors, type Picture, pictureOf } from "@tastemaker/diffusion";
@@ -8,7 +9,8 @@ import { nodeBackend } from "../platform/runtime.ts";
 import { readCase, readCaseTensors } from "../replay/case-file.ts";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { writeTinyWorld } from "../testing/tiny-world.ts";
-import { openReward } from "./open-reward.ts";
+import { worldPart } from "../models/emoji-world.ts";
+import { openOtherRewards, openReward, rewardPlaces } from "./open-reward.ts";
 
 const golden = sharedPath("golden", "diffusion");
 const backend = nodeBackend({ threads: 1 });
@@ -60,8 +62,23 @@ describe("rewards", () => {
     const ofWorld = await openReward({ name: "clip-score" }, backend, "emoji");
     const named = await openReward({ name: "clip-score", path: "emoji" }, backend, undefined);
     expect(named.files).toEqual(ofWorld.files);
-    await expect(openReward({ name: "pick-score", path: "emoji" }, backend, "emoji")).rejects.toMatchObject({ code: "reward-weights-missing" });
+    await expect(openReward({ name: "hpsv2.1", path: "emoji" }, backend, "emoji")).rejects.toMatchObject({ code: "reward-weights-missing" });
     for (const reward of [ofWorld, named]) await reward.dispose();
+  });
+
+  it.each(["pick-score", "hpsv2", "image-reward", "blip-score"] as const)("of the embedded world count where they are built, and are measured by name only: %s", async (name) => {
+    const part = name === "blip-score" ? "blip" : name;
+    const others = await openOtherRewards("emoji", [], backend);
+    expect(others.map((other) => other.name)).toEqual(["clip-score", "aesthetic"]);
+    for (const other of others) await other.dispose();
+    if (!existsSync(worldPart(part))) {
+      await expect(openReward({ name, path: "emoji" }, backend, "emoji")).rejects.toMatchObject({ code: "reward-weights-missing" });
+      expect(rewardPlaces({ name: "pick-score" }, "emoji")).toMatchObject({ path: "yuvalkirstain/PickScore_v1" });
+      return;
+    }
+    const reward = await openReward({ name }, backend, "emoji");
+    expect(reward.files[0]).toContain(worldPart(part));
+    await reward.dispose();
   });
 
   it("refuse heads that cannot be a score", () =>

@@ -73,5 +73,6 @@ export function register(program: Command, fit: Engine<RewardFitOptions>, check:
     .option("--threads <n>", "threads; 0 uses all cores", wholeNumber(0, 1024), 0)
     .action((options: RewardCheckOptions, self: Command) => runEngine(self, check, options));
   addExamples(checking, ["tastemaker reward check --reward clip-score --path emoji --pairs pairs.jsonl --chart calibration.svg"]);
+  addExamples(reward, ["tastemaker reward check --reward clip-score --path emoji --pairs pairs.jsonl"]);
   addExamples(command, ["tastemaker reward fit --kind pick-score --from emoji --pairs pairs.jsonl --out my-pick-score", ["then", "tastemaker train --reward pick-score=my-pick-score"]]);
 }
