@@ -36,6 +36,8 @@ export async function aestheticFit(from: string, out: string, backend: Backend):
     path: resolve(from),
     weightFiles: [...clip.files, ...(head === undefined ? [] : [head.file.name])],
     usualRate: 1e-3,
+    // Begins from nothing, and a visit costs next to nothing.
+    usualPasses: 40,
     picture: { shape: [clip.config.projection], row: async (picture) => (await embedder.embed([picture]))[0]!, keeps: "row" },
     isTrained: () => true,
     stored: (key, shape) => (weights === undefined ? undefined : weight(weights.take(key, shape))),

@@ -55,6 +55,7 @@ export async function blipFit(from: string, vocabulary: string | undefined, last
     path,
     weightFiles: [path],
     usualRate: vision.width >= 512 ? 1e-5 : 2e-4,
+    usualPasses: 4,
     picture: pixelInput(shorterSideCrop(vision.imageSize, "half-even")),
     isTrained: blipTraining(blip, last),
     stored: (key, shape) => {

@@ -78,6 +78,7 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
     weightFiles: clip.files,
     // PickScore's rate for ViT-H; small towers take and need more.
     usualRate: config.vision.width >= 512 ? 3e-6 : 2e-4,
+    usualPasses: 4,
     picture: pixelInput(await clipKindPreprocessing(kind, clip)),
     isTrained: clipTraining(kind, config, last),
     stored: (key, shape) => stored.get(key, shape),

@@ -128,7 +128,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       batch: options.batchSize,
       weightDecay: options.weightDecay,
       seed,
-      picturesSeen: options.picturesSeen ?? 8 * training.length,
+      picturesSeen: options.picturesSeen ?? 2 * model.usualPasses * training.length,
       trainLayers: trainLayers ?? "usual",
       workers,
     };

@@ -35,6 +35,8 @@ export interface OpenedFit extends FitModel {
   readonly weightFiles: readonly string[];
   /** Learning rate where none is given. */
   readonly usualRate: number;
+  /** How often every pair is trained on where no number of pictures is given. */
+  readonly usualPasses: number;
 }
 
 /** The inputs of a program that scores `count` pairs. */

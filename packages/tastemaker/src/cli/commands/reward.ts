@@ -15,7 +15,7 @@ export interface RewardFitOptions {
   readonly heldOut?: string;
   readonly heldOutShare: number;
   readonly out: string;
-  /** Default: four passes over the pairs. */
+  /** Default: four passes over the pairs, 40 for aesthetic. */
   readonly picturesSeen?: number;
   readonly learningRate?: number;
   readonly batchSize: number;
@@ -50,7 +50,7 @@ export function register(program: Command, fit: Engine<RewardFitOptions>, check:
     .option("--held-out <file>", "table of pairs to measure with; pairs of its prompts are not trained on")
     .option("--held-out-share <x>", "without --held-out: share of the pairs to measure with, whole prompts", realNumber(0.001, 0.9), 0.1)
     .requiredOption("--out <folder>", "folder of the finished reward; its subfolder run/ holds what is needed to continue")
-    .option("--pictures-seen <n>", "pictures to train on in all, two per pair (default: four passes)", wholeNumber(2))
+    .option("--pictures-seen <n>", "pictures to train on in all, two per pair (default: four passes over the pairs, 40 for aesthetic)", wholeNumber(2))
     .option("--learning-rate <x>", "peak learning rate (default: the paper's for towers of 512 and more numbers per token, else 2e-4; 1e-3 for aesthetic)", realNumber(0, 1))
     .option("--batch-size <n>", "pairs per step", wholeNumber(1, 4096), 32)
     .option("--weight-decay <x>", "of AdamW; more holds weights nearer to zero", realNumber(0, 10), 0.05)
