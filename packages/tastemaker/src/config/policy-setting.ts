@@ -1,5 +1,6 @@
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
+import { diffusionGuidanceScale, diffusionSteps } from "../models/default-guidance.ts";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { DPOK_KL_FORMS, DPOK_POLICY_TERMS } from "../objectives/dpok.ts";
 
@@ -80,9 +81,9 @@ export function policyOf({ objective, policy }: { readonly objective: ObjectiveN
 /** Defaults of settings outside `policy` that depend on the objective: those of each one's published code. */
 const outerDefaults: Readonly<Record<PolicyObjectiveName, Readonly<Record<string, unknown>>>> = {
   rlcm: { learningRate: 1e-4, weightDecay: 0, maxGradNorm: 5 },
-  ddpo: { learningRate: 3e-4, maxGradNorm: 1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
-  dpok: { learningRate: 1e-5, maxGradNorm: 0.1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
-  d3po: { learningRate: 3e-5, maxGradNorm: 1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
+  ddpo: { learningRate: 3e-4, maxGradNorm: 1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
+  dpok: { learningRate: 1e-5, maxGradNorm: 0.1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
+  d3po: { learningRate: 3e-5, maxGradNorm: 1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
 };
 /** Rank of the adapter in the three's code, with alpha = rank. */
 const diffusionLora = { rank: 4, alpha: 4 };

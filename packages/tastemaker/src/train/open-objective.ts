@@ -13,7 +13,7 @@ import { checkMemory } from "./checks.ts";
 import type { Objective, TrainedReward } from "./objective.ts";
 import { PolicyLoss } from "./policy-loss.ts";
 import { policyObjective } from "./policy-objective.ts";
-import { PolicySampler } from "./policy-sampler.ts";
+import { PolicySampler } from "../models/policy-sampler.ts";
 import { rocmObjective } from "./rocm-objective.ts";
 import { compileRocmStep } from "./rocm-step.ts";
 import { networkOptions, scheduleOf } from "./sampler-source.ts";

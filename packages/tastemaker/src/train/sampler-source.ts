@@ -1,14 +1,13 @@
 import type { Backend } from "@tastemaker/tensor";
 import { needsDiffusion, policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
-import { AdaptedNetwork, type AdaptedNetworkOptions } from "../models/adapted-network.ts";
+import type { AdaptedNetworkOptions } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
-import { ImageSampler, type PictureSampler } from "../models/image-sampler.ts";
+import type { PictureSampler } from "../models/image-sampler.ts";
 import type { OpenedModel } from "../models/open-model.ts";
-import { samplerParts } from "../models/sampler-parts.ts";
+import { noiseSteps, openPictureSampler, type Sampling } from "../models/picture-sampler.ts";
+import { consistencySchedule, diffusionSchedule, type PolicySchedule } from "../models/policy-schedule.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
-import { consistencySchedule, diffusionSchedule, noiseCount, type PolicySchedule } from "./policy-schedule.ts";
-import { PolicySampler } from "./policy-sampler.ts";
 
 /** How the pictures of a run are made outside of training: those of its evaluation and those that measure a reward. */
 export interface SamplerSource {
@@ -25,33 +24,29 @@ interface SourceParts {
   readonly backend: Backend;
 }
 
+/** The sampler that belongs to a configuration's objective: multistep consistency sampling, or DDIM as training samples (with the same η). */
+export function samplingOfConfig(config: TrainConfig): Sampling {
+  const { steps, timesteps, guidanceScale, objective } = config;
+  return needsDiffusion(objective) ? { kind: "ddim", steps, eta: policyOf(config).eta, guidanceScale } : { kind: "consistency", steps, timesteps, guidanceScale };
+}
+
 /** The steps of an objective's sampler. */
 export function scheduleOf(config: TrainConfig, { parts }: Pick<OpenedModel, "parts">): PolicySchedule {
-  const { steps, timesteps, objective } = config;
-  const { eta, lastStepNoise } = policyOf(config);
-  return needsDiffusion(objective) ? diffusionSchedule(parts.scheduler, { steps, eta }) : consistencySchedule(parts.scheduler, { steps, timesteps, lastStepNoise });
+  const sampling = samplingOfConfig(config);
+  return sampling.kind === "ddim" ? diffusionSchedule(parts.scheduler, sampling) : consistencySchedule(parts.scheduler, { ...sampling, lastStepNoise: policyOf(config).lastStepNoise });
 }
 
 /** How an objective's network is compiled for a batch. */
-export async function networkOptions(config: TrainConfig, { layout, contexts }: SourceParts, batchSize: number): Promise<AdaptedNetworkOptions> {
+export async function networkOptions(config: TrainConfig, { layout, contexts }: Pick<SourceParts, "layout" | "contexts">, batchSize: number): Promise<AdaptedNetworkOptions> {
   const { guidanceScale, objective } = config;
   return { layout, batchSize, contextShape: contexts.shape, guidanceScale, ...(needsDiffusion(objective) && { emptyContext: await contexts.empty() }) };
 }
 
-/** The sampler that belongs to a configuration's objective: multistep consistency sampling, or DDIM as training samples (with the same η). */
-export function samplerSource(config: TrainConfig, parts: SourceParts): SamplerSource {
-  const { model, layout, contexts, backend } = parts;
-  if (!needsDiffusion(config.objective)) {
-    const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
-    return { noiseSteps: config.steps, open: (batchSize, isTuned) => ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(isTuned && { layout }) }, backend) };
-  }
-  const schedule = scheduleOf(config, model);
+/** The sampler of a configuration, for evaluations and measurements. */
+export function samplerSource(config: TrainConfig, { model, layout, contexts, backend }: SourceParts): SamplerSource {
+  const sampling = samplingOfConfig(config);
   return {
-    noiseSteps: noiseCount(schedule) + 1,
-    open: async (batchSize) => {
-      const weights = samplerParts(model);
-      const network = await AdaptedNetwork.open(weights, await networkOptions(config, parts, batchSize), backend);
-      return PolicySampler.open(network, schedule, weights, backend);
-    },
+    noiseSteps: noiseSteps(model, sampling),
+    open: (batchSize, isTuned) => openPictureSampler(model, sampling, { batchSize, contexts, ...(isTuned && { layout }) }, backend),
   };
 }
