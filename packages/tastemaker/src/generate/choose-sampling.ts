@@ -29,7 +29,7 @@ export function parseTimesteps(text: string): TrainConfig["timesteps"] {
  */
 export function chooseSampling(model: OpenedModel, given: GivenSampling, config?: TrainConfig): Sampling {
   const kind = samplerKind(model);
-  const run = config && samplingOfConfig(config);
+  const run = config && samplingOfConfig(config, model);
   if (kind === "ddim") {
     if (given.timesteps !== undefined) throw new UsageError("sampler-option", `--timesteps: expected a consistency model, got ${model.name}, which DDIM samples`, "DDIM spaces its steps evenly; say --steps");
     const own = run?.kind === kind ? run : undefined;

@@ -1,12 +1,14 @@
+import { ddimSteps, lcmSteps } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import { needsDiffusion, policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import type { AdaptedNetworkOptions } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
 import type { PictureSampler } from "../models/image-sampler.ts";
-import type { OpenedModel } from "../models/open-model.ts";
+import { type OpenedModel, samplerKind } from "../models/open-model.ts";
 import { noiseSteps, openPictureSampler, type Sampling } from "../models/picture-sampler.ts";
 import { consistencySchedule, diffusionSchedule, type PolicySchedule } from "../models/policy-schedule.ts";
+import { ddimStepsOf, type SamplerStep } from "../objectives/sampler-step.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 
 /** How the pictures of a run are made outside of training: those of its evaluation and those that measure a reward. */
@@ -24,16 +26,26 @@ interface SourceParts {
   readonly backend: Backend;
 }
 
-/** The sampler that belongs to a configuration's objective: multistep consistency sampling, or DDIM as training samples (with the same η). */
-export function samplingOfConfig(config: TrainConfig): Sampling {
+/** The sampler of a configuration's model: multistep consistency sampling, or DDIM as training samples (with the same η). */
+export function samplingOfConfig(config: TrainConfig, model: OpenedModel): Sampling {
   const { steps, timesteps, guidanceScale, objective } = config;
-  return needsDiffusion(objective) ? { kind: "ddim", steps, eta: policyOf(config).eta, guidanceScale } : { kind: "consistency", steps, timesteps, guidanceScale };
+  const kind = samplerKind(model);
+  if (kind === "consistency") return { kind, steps, timesteps, guidanceScale };
+  return { kind, steps, eta: objective === "rocm" ? (config.eta ?? 1) : policyOf(config).eta, guidanceScale };
 }
 
-/** The steps of an objective's sampler. */
-export function scheduleOf(config: TrainConfig, { parts }: Pick<OpenedModel, "parts">): PolicySchedule {
-  const sampling = samplingOfConfig(config);
-  return sampling.kind === "ddim" ? diffusionSchedule(parts.scheduler, sampling) : consistencySchedule(parts.scheduler, { ...sampling, lastStepNoise: policyOf(config).lastStepNoise });
+/** The steps of ROCM's sampler. @throws UsageError for more steps than the model has */
+export function samplerStepsOf(config: TrainConfig, model: OpenedModel): readonly SamplerStep[] {
+  const { scheduler } = model.parts;
+  const sampling = samplingOfConfig(config, model);
+  return sampling.kind === "ddim" ? ddimStepsOf(ddimSteps(scheduler, sampling.steps, sampling.eta)) : lcmSteps(scheduler, sampling.steps, sampling.timesteps);
+}
+
+/** The steps of a policy objective's sampler. */
+export function scheduleOf(config: TrainConfig, model: OpenedModel): PolicySchedule {
+  const { scheduler } = model.parts;
+  const sampling = samplingOfConfig(config, model);
+  return sampling.kind === "ddim" ? diffusionSchedule(scheduler, sampling) : consistencySchedule(scheduler, { ...sampling, lastStepNoise: policyOf(config).lastStepNoise });
 }
 
 /** How an objective's network is compiled for a batch. */
@@ -44,7 +56,7 @@ export async function networkOptions(config: TrainConfig, { layout, contexts }: 
 
 /** The sampler of a configuration, for evaluations and measurements. */
 export function samplerSource(config: TrainConfig, { model, layout, contexts, backend }: SourceParts): SamplerSource {
-  const sampling = samplingOfConfig(config);
+  const sampling = samplingOfConfig(config, model);
   return {
     noiseSteps: noiseSteps(model, sampling),
     open: (batchSize, isTuned) => openPictureSampler(model, sampling, { batchSize, contexts, ...(isTuned && { layout }) }, backend),
