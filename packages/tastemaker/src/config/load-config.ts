@@ -95,6 +95,9 @@ function checkTogether(config: TrainConfig, source: (path: string) => string): v
   if (typeof backpropSteps === "string" && config.checkpointing === "none") {
     fail(`expected checkpointing step or block with backpropSteps ${backpropSteps}, got none (at ${source("checkpointing")})`, "the one program of `none` has a fixed number of steps; leave it out");
   }
+  if (config.eta === 0 && config.divergence.kind !== "none") {
+    fail(`expected divergence none with eta 0, got ${config.divergence.kind} (at ${source("divergence.kind")})`, "deterministic steps have no densities to compare; raise eta, or say --divergence none");
+  }
   if (backpropSteps === "predicted" && config.divergence.kind !== "none") {
     fail(`expected divergence none with backpropSteps predicted, got ${config.divergence.kind} (at ${source("divergence.kind")})`, "the only step with gradient has no transition after it; say --divergence none");
   }
@@ -144,6 +147,8 @@ export function resolveTrainConfig(file: { readonly value: Record<string, unknow
       const option = options.get(prefix);
       if (option !== undefined) return prefix === path ? option : `${option}, setting ${path}`;
     }
+    const part = [...options].find(([other]) => other.startsWith(`${path}.`));
+    if (part !== undefined) return part[1];
     return file === undefined ? path : `${file.path}, setting ${path}`;
   };
   applyObjective(input, source);
