@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Override } from "../config/load-config.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { collect } from "./help.ts";
+import { presetNames, presetOverrides } from "../config/presets.ts";
 import { jsonOrText } from "./json-or-text.ts";
 
 /** Options of every command that takes a training configuration, as commander parses them. */
@@ -9,6 +10,7 @@ export interface TrainOptions {
   readonly config?: string;
   readonly set?: readonly string[];
   readonly reward?: readonly string[];
+  readonly preset?: string;
   readonly helpConfig?: true;
   readonly [flag: string]: unknown;
 }
@@ -18,7 +20,7 @@ type FlagKind = "text" | "value" | "beta";
 /** Flags that stand for one setting: flag, value name, setting, kind, help. */
 const settingFlags: readonly (readonly [flag: string, value: string, path: string, kind: FlagKind, help: string])[] = [
   ["--objective", "name", "objective", "text", "rocm, or one that needs no gradient of the reward: rlcm, ddpo, dpok or d3po"],
-  ["--model", "name", "model", "text", "base model: emoji, a folder in the diffusers layout, or owner/name of a repository on the hub"],
+  ["--model", "name", "model", "text", "base model: emoji, emoji-teacher, a folder in the diffusers layout, or owner/name of a repository on the hub"],
   ["--prompts", "source", "prompts", "text", "world:train, world:held-out or a text file with a prompt per line"],
   ["--divergence", "kind", "divergence.kind", "text", "none, kl, hellinger, js, js-sampled or fisher"],
   ["--beta", "beta", "beta", "beta", "a number, auto, target:X, linear:FROM:TO or cosine:FROM:TO"],
@@ -45,6 +47,7 @@ function camelCase(flag: string): string {
 export function addTrainOptions(command: Command): Command {
   command.option("-c, --config <file>", "configuration file (JSON); flags override it").option("--set <path=value>", "any setting, e.g. --set lora.alpha=64 (repeatable)", collect);
   command.option("--reward <name[:weight][=path]>", "reward to raise; with a path, one of your own (repeatable, or separated by commas)", collect);
+  command.option("--preset <name>", `settings of a published method on the objective rocm: ${presetNames.join(", ")}`);
   for (const [flag, value, , , help] of settingFlags) command.option(`${flag} <${value}>`, help);
   return command.option("--help-config", "explain every setting and stop");
 }
@@ -58,8 +61,8 @@ function parseBeta(text: string): unknown {
 }
 
 /**
- * The resolved configuration: defaults, then `presets`, then `--config`, then flags, then `--set`.
- * @throws UsageError for unknown or wrong settings, naming the file or option
+ * The resolved configuration: defaults, then `presets` and `--preset`, then `--config`, then flags, then `--set`.
+ * @throws UsageError for unknown or wrong settings and presets, naming the file or option
  */
 export async function resolveTrainOptions(options: TrainOptions, presets: readonly Override[] = []): Promise<TrainConfig> {
   const { parseAssignment, readConfigFile, resolveTrainConfig } = await import("../config/load-config.ts");
@@ -76,7 +79,8 @@ export async function resolveTrainOptions(options: TrainOptions, presets: readon
   overrides.push(...(options.set ?? []).map(parseAssignment));
   const file = options.config === undefined ? undefined : { value: await readConfigFile(options.config), path: options.config };
   const inFile = (path: string): boolean => path.split(".").reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], file?.value) !== undefined;
-  return resolveTrainConfig(file, [...presets.filter(({ path }) => !inFile(path)), ...overrides]);
+  const own = options.preset === undefined ? [] : presetOverrides(options.preset);
+  return resolveTrainConfig(file, [...[...presets, ...own].filter(({ path }) => !inFile(path)), ...overrides]);
 }
 
 /** The manual that `--help-config` prints. */

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { defaultGuidanceScale } from "../models/default-guidance.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { UsageError } from "@tastemaker/tensor";
 import { storageError } from "../storage/storage-error.ts";
 import { configError } from "./config-error.ts";
@@ -89,8 +89,17 @@ function checkTogether(config: TrainConfig, source: (path: string) => string): v
     const rising = timesteps.findIndex((value, index) => index > 0 && value >= timesteps[index - 1]!);
     if (rising > 0) fail(`expected falling timesteps, got ${timesteps[rising - 1]} then ${timesteps[rising]} (at ${source("timesteps")})`, "order them from noise to picture");
   }
-  if (backpropSteps !== undefined && backpropSteps > steps) {
+  if (typeof backpropSteps === "number" && backpropSteps > steps) {
     fail(`expected backpropSteps from 1 to ${steps} (the sampling steps), got ${backpropSteps} (at ${source("backpropSteps")})`, "lower it or raise steps");
+  }
+  if (typeof backpropSteps === "string" && config.checkpointing === "none") {
+    fail(`expected checkpointing step or block with backpropSteps ${backpropSteps}, got none (at ${source("checkpointing")})`, "the one program of `none` has a fixed number of steps; leave it out");
+  }
+  if (config.eta === 0 && config.divergence.kind !== "none") {
+    fail(`expected divergence none with eta 0, got ${config.divergence.kind} (at ${source("divergence.kind")})`, "deterministic steps have no densities to compare; raise eta, or say --divergence none");
+  }
+  if (backpropSteps === "predicted" && config.divergence.kind !== "none") {
+    fail(`expected divergence none with backpropSteps predicted, got ${config.divergence.kind} (at ${source("divergence.kind")})`, "the only step with gradient has no transition after it; say --divergence none");
   }
   if (typeof beta === "object" && "schedule" in beta && beta.schedule !== "constant" && beta.to === undefined) {
     fail(`expected "to" in a ${beta.schedule} schedule, got none (at ${source("beta")})`, "say beta at the last iteration");
@@ -109,7 +118,7 @@ export function configWarnings(config: TrainConfig): string[] {
   const isWeighted = config.objective === "rocm" && beta !== 0;
   if (divergence.kind !== "none" && isWeighted && steps === 1) {
     warnings.push("steps is 1, so there is no transition and the divergence is always 0: beta does nothing");
-  } else if (divergence.kind !== "none" && isWeighted && backpropSteps === 1) {
+  } else if (divergence.kind !== "none" && isWeighted && backpropSteps === 1 && config.model !== worldTeacherName) {
     warnings.push("backpropSteps is 1, so the divergence has no gradient: beta does nothing; use 2 or more");
   }
   if (divergence.kind === "none" && beta !== "auto" && isWeighted) warnings.push("divergence.kind is none, so beta does nothing");
@@ -138,6 +147,8 @@ export function resolveTrainConfig(file: { readonly value: Record<string, unknow
       const option = options.get(prefix);
       if (option !== undefined) return prefix === path ? option : `${option}, setting ${path}`;
     }
+    const part = [...options].find(([other]) => other.startsWith(`${path}.`));
+    if (part !== undefined) return part[1];
     return file === undefined ? path : `${file.path}, setting ${path}`;
   };
   applyObjective(input, source);

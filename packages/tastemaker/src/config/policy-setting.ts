@@ -1,5 +1,6 @@
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
+import { diffusionGuidanceScale, diffusionSteps } from "../models/default-guidance.ts";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { DPOK_KL_FORMS, DPOK_POLICY_TERMS } from "../objectives/dpok.ts";
 
@@ -8,7 +9,7 @@ export const objectiveNames = ["rocm", "rlcm", "ddpo", "dpok", "d3po"] as const;
 export type ObjectiveName = (typeof objectiveNames)[number];
 export type PolicyObjectiveName = Exclude<ObjectiveName, "rocm">;
 
-/** Whether an objective tunes a diffusion model with DDIM, instead of a consistency model. */
+/** Whether an objective tunes diffusion models only, with DDIM; rocm tunes both kinds. */
 export function needsDiffusion(objective: ObjectiveName): boolean {
   return objective === "ddpo" || objective === "dpok" || objective === "d3po";
 }
@@ -80,14 +81,16 @@ export function policyOf({ objective, policy }: { readonly objective: ObjectiveN
 /** Defaults of settings outside `policy` that depend on the objective: those of each one's published code. */
 const outerDefaults: Readonly<Record<PolicyObjectiveName, Readonly<Record<string, unknown>>>> = {
   rlcm: { learningRate: 1e-4, weightDecay: 0, maxGradNorm: 5 },
-  ddpo: { learningRate: 3e-4, maxGradNorm: 1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
-  dpok: { learningRate: 1e-5, maxGradNorm: 0.1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
-  d3po: { learningRate: 3e-5, maxGradNorm: 1, model: worldTeacherName, steps: 20, guidanceScale: 5 },
+  ddpo: { learningRate: 3e-4, maxGradNorm: 1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
+  dpok: { learningRate: 1e-5, maxGradNorm: 0.1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
+  d3po: { learningRate: 3e-5, maxGradNorm: 1, model: worldTeacherName, steps: diffusionSteps, guidanceScale: diffusionGuidanceScale },
 };
+/** How the embedded diffusion model is sampled under rocm. */
+const diffusionSampling = { steps: diffusionSteps, guidanceScale: diffusionGuidanceScale };
 /** Rank of the adapter in the three's code, with alpha = rank. */
 const diffusionLora = { rank: 4, alpha: 4 };
 
-const rocmSettings = ["divergence", "beta", "backpropSteps", "accumulation"] as const;
+const rocmSettings = ["divergence", "beta", "backpropSteps", "accumulation", "eta"] as const;
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -106,12 +109,12 @@ export function applyObjective(input: Record<string, unknown>, source: (path: st
   if (objective === undefined) return;
   if (objective === "rocm") {
     if (input["policy"] !== undefined) fail(`expected no policy settings with the objective rocm (at ${source("policy")})`, "they belong to rlcm, ddpo, dpok and d3po: say --objective, or leave them out");
-    if (input["model"] === worldTeacherName) fail(`expected a consistency model for the objective rocm, got ${worldTeacherName} (at ${source("model")})`, `use ${worldName}, or the objective ddpo, dpok or d3po`);
+    if (input["model"] === worldTeacherName) for (const [key, value] of Object.entries(diffusionSampling)) input[key] ??= value;
     return;
   }
   for (const setting of rocmSettings) {
     if (input[setting] === undefined) continue;
-    const cures = { divergence: "dpok holds the model back by policy.klWeight", beta: "dpok holds the model back by policy.klWeight", backpropSteps: "every step has its own gradient here", accumulation: "policy.samplesPerIteration says how many pictures an update sees" };
+    const cures = { divergence: "dpok holds the model back by policy.klWeight", beta: "dpok holds the model back by policy.klWeight", backpropSteps: "every step has its own gradient here", accumulation: "policy.samplesPerIteration says how many pictures an update sees", eta: "ddpo, dpok and d3po have policy.eta" };
     fail(`expected no ${setting} with the objective ${objective} (at ${source(setting)})`, `it belongs to rocm; ${cures[setting]}`);
   }
   const isDiffusion = needsDiffusion(objective);

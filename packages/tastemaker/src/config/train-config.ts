@@ -11,6 +11,9 @@ export type BetaSetting =
   | { readonly target: number }
   | { readonly schedule: "constant" | "linear" | "cosine"; readonly from: number; readonly to?: number | undefined };
 
+/** Which steps carry gradient: the last so many, a number of last ones drawn per iteration, or one late step that predicts the picture at once. */
+export type BackpropSetting = number | "random" | "predicted";
+
 /** How a reward is scaled before its weight; `base` measures the base model's pictures, of which there are 64 unless a number says otherwise. */
 export type NormalizeSetting = "none" | "base" | { readonly base: number } | { readonly mean: number; readonly std: number };
 
@@ -86,7 +89,9 @@ export interface TrainConfig {
   /** Undefined means the model's own. */
   readonly imageSize?: number | undefined;
   /** Undefined means all steps. */
-  readonly backpropSteps?: number | undefined;
+  readonly backpropSteps?: BackpropSetting | undefined;
+  /** Of DDIM under rocm; undefined is 1. Policy objectives have `policy.eta`. */
+  readonly eta?: number | undefined;
   readonly checkpointing: "auto" | Checkpointing;
   readonly batchSize: number;
   readonly accumulation: number;
@@ -315,12 +320,20 @@ export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
     .max(4096)
     .optional()
     .describe("Side of the pictures in pixels, for example 512. Raising it costs time and memory as its square. Default: what the model was trained for (sample_size of its U-Net)."),
-  backpropSteps: z.int().min(1).max(50).optional().describe("Only the last K steps carry gradient (DRaFT-K): cheaper, less exact. With 1 the divergence has no gradient. Default: all steps."),
+  backpropSteps: z
+    .union([z.int().min(1).max(50), z.enum(["random", "predicted"])])
+    .optional()
+    .meta({
+      description:
+        "Only the last K steps carry gradient (DRaFT-K): cheaper, less exact. With 1 the divergence has no gradient. `random` draws K from 1 to all steps anew for every iteration (AlignProp). `predicted` ends sampling at a step drawn from the last quarter and scores the picture that this step predicts; it alone carries gradient (ReFL). Default: all steps.",
+      expected: 'a whole number from 1 to 50, "random" or "predicted"',
+    }),
+  eta: z.number().min(0).max(1).optional().describe("rocm on a diffusion model: share of DDIM's noise; 1 is ancestral sampling, 0 is deterministic and leaves no divergence to measure. The other objectives have policy.eta. Default: 1."),
   checkpointing: z
     .enum(["auto", "none", "step", "block"])
     .default("auto")
     .describe(
-      "What is kept for the gradient; same numbers up to rounding. `none` keeps every intermediate value (fastest for small models); `step` keeps only the latents between steps and computes each step again (at 512 pixels 4 GB instead of 30); `block` does so for the blocks within a step too (2 GB, a fifth slower). `auto` is `none` up to 256 pixels and `step` beyond.",
+      "What is kept for the gradient; same numbers up to rounding. `none` keeps every intermediate value (fastest for small models); `step` keeps only the latents between steps and computes each step again (at 512 pixels 4 GB instead of 30); `block` does so for the blocks within a step too (2 GB, a fifth slower). `auto` is `none` up to 256 pixels and `step` beyond, for diffusion models and where backpropSteps is drawn.",
     ),
   batchSize: positiveInteger.max(4096).default(1).describe("Prompts computed together. Raising it costs memory."),
   accumulation: positiveInteger.max(4096).default(1).describe("Batches whose gradients are averaged before each update; batchSize 1 x accumulation 4 equals 4 x 1."),

@@ -48,13 +48,14 @@ export function checkRecord(file: EvaluationFile, relative: number): Difference 
 }
 
 /** Compares what an evaluation was made from with what is there now: weights, configurations, adapters, metrics. */
-export function compareOrigins(recorded: EvaluationFile, found: Pick<EvaluationFile, "metrics" | "embedding"> & { readonly variants: readonly Pick<RecordedVariant, "label" | "files" | "modelHash" | "adapterHash">[] }): Difference | undefined {
-  for (const [index, { label, files, modelHash, adapterHash }] of recorded.variants.entries()) {
+export function compareOrigins(recorded: EvaluationFile, found: Pick<EvaluationFile, "metrics" | "embedding"> & { readonly variants: readonly (Pick<RecordedVariant, "label" | "files" | "modelHash" | "adapterHash"> & { readonly sampler?: string | undefined })[] }): Difference | undefined {
+  for (const [index, { label, sampler = "consistency", files, modelHash, adapterHash }] of recorded.variants.entries()) {
     const now = found.variants[index]!;
     for (const [role, { sha256, path }] of Object.entries(files)) {
       if (now.files[role]?.sha256 !== sha256) return differ(`SHA-256 of the weights: ${role} of ${label} (${path})`, sha256, now.files[role]?.sha256 ?? "none");
     }
     if (now.modelHash !== modelHash) return differ(`configuration of ${label}`, modelHash, now.modelHash);
+    if ((now.sampler ?? "consistency") !== sampler) return differ(`sampler of ${label}`, sampler, now.sampler ?? "consistency");
     if (now.adapterHash !== adapterHash) return differ(`adapter of ${label}`, adapterHash, now.adapterHash);
   }
   for (const [index, { name, files, preprocessing, version, higherIsBetter, readsPrompt }] of recorded.metrics.entries()) {

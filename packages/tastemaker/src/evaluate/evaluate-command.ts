@@ -14,6 +14,7 @@ import { EvaluationCache } from "./evaluation-cache.ts";
 import { measure } from "./measure.ts";
 import { openPlan } from "./plan.ts";
 import { recordEvaluation } from "./record.ts";
+import { resolveSampling } from "./sampling.ts";
 import { requestEvaluation } from "./settings.ts";
 import { evaluationTable } from "./table.ts";
 import { runVerify } from "./verify-command.ts";
@@ -41,13 +42,13 @@ export async function runEvaluate(options: EvaluateOptions, context: CommandCont
   const { output, signal } = context;
   const note = (text: string): void => output.note(text);
   const fetching = { signal, note: (text: string) => note(`warning: ${text}`) };
-  const { settings, metrics, prompts, out, run } = await requestEvaluation(options, fetching.note, fetching);
+  const { settings, sampling, metrics, prompts, out, run } = await requestEvaluation(options, fetching.note, fetching);
   await checkFolder(out);
   // What only a run names must not run code or send pictures anywhere; what the command line names is allowed by that.
   if (run !== undefined && options.metrics === undefined) await requireAllowedRewards(metrics.named, (await readRunRecord(run.path)).inputs, note);
   else await allowRewards(metrics.named);
   const cache = await EvaluationCache.open();
-  const plan = await openPlan(settings, metrics, prompts.prompts, cache.hashes, fetching);
+  const plan = await openPlan(settings, (models) => resolveSampling(models, sampling, run?.config), metrics, prompts.prompts, cache.hashes, fetching);
   try {
     if (run !== undefined) checkRunInputs((await readRunRecord(run.path)).inputs, await hashInputs(plan.variants[0]!.model, {}, {}));
     if (prompts.prompts.length < fewPrompts) note(`warning: ${prompts.prompts.length} prompts are few; intervals can be trusted from about ${fewPrompts} on, and are narrow with several dozen`);

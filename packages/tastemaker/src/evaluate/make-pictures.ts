@@ -1,13 +1,15 @@
 import { pictureOf } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
 import { Progress } from "../cli/progress.ts";
-import { ImageSampler, pictureNoise, type PictureNoise } from "../models/image-sampler.ts";
-import type { OpenedModel } from "../models/open-model.ts";
+import { pictureNoise, type PictureNoise } from "../models/image-sampler.ts";
+import { isFullSize, type OpenedModel } from "../models/open-model.ts";
+import { noiseSteps, openPictureSampler, type Sampling } from "../models/picture-sampler.ts";
 import { TextContexts } from "../models/text-contexts.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { contentKey } from "./content-key.ts";
 import type { PictureStore } from "./picture-store.ts";
 import type { EvaluationPlan } from "./plan.ts";
+import { samplingOf } from "./sampling.ts";
 import type { Variant } from "./variants.ts";
 
 /** The address of a picture's noise. */
@@ -29,18 +31,26 @@ interface Wanted {
   readonly key: string;
 }
 
+/** What a picture depends on besides prompt, noise and weights: of consistency models without a name, so that keys of earlier versions hold. */
+function samplerIdentity(sampling: Sampling, { unet, parts }: OpenedModel, length: number): object {
+  const { steps, guidanceScale } = sampling;
+  if (sampling.kind === "consistency") return { steps, timesteps: sampling.timesteps, guidance: unet.timeCondProjDim === undefined ? null : guidanceScale };
+  // Guidance compares with the empty prompt.
+  return { sampler: sampling.kind, steps, eta: sampling.eta, guidance: guidanceScale, emptyTokens: [...parts.tokenizer.encode([""], length).ids] };
+}
+
 /** Keys of a variant's pictures: hashes of everything that a picture depends on. Picture p·K + k is seed number k of prompt p. */
 export function wantedPictures({ settings, prompts, machine, code }: EvaluationPlan, { model, modelHash, adapterHash }: Variant): Wanted[] {
-  const { steps, timesteps, guidanceScale, seed, seeds } = settings;
+  const { seed, seeds } = settings;
   const { tokenizer } = model.parts;
   const length = Math.min(model.text.positions, tokenizer.maxLength);
+  const sampler = samplerIdentity(samplingOf(settings, model), model, length);
   return prompts.flatMap((prompt, place) => {
     // What the network reads of the prompt.
     const tokens = [...tokenizer.encode([prompt], length).ids];
     return Array.from({ length: seeds }, (_, number) => {
       const address = noiseAddress(seed, place, number);
-      const guidance = model.unet.timeCondProjDim === undefined ? null : guidanceScale;
-      return { prompt, address, key: contentKey({ what: "picture", model: modelHash, adapter: adapterHash, tokens, address, steps, timesteps, guidance, machine, code: code.pictures }) };
+      return { prompt, address, key: contentKey({ what: "picture", model: modelHash, adapter: adapterHash, tokens, address, ...sampler, machine, code: code.pictures }) };
     });
   });
 }
@@ -111,14 +121,16 @@ export async function makePictures(plan: EvaluationPlan, store: PictureStore, { 
 async function sampleVariant(plan: EvaluationPlan, { model, adapter }: Variant, texts: TextContexts, pictures: readonly Wanted[], keep: (offset: number, values: Float32Array) => Promise<void>, signal: AbortSignal): Promise<boolean> {
   const { settings, backend } = plan;
   // Small pictures gain from company; large ones would only cost memory.
-  const batchSize = model.latentShape[1] > 32 ? 1 : Math.min(8, pictures.length);
-  const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: texts.shape, ...(adapter === undefined ? {} : { layout: adapter.layout }) }, backend);
+  const batchSize = isFullSize(model) ? 1 : Math.min(8, pictures.length);
+  const sampling = samplingOf(settings, model);
+  const steps = noiseSteps(model, sampling);
+  const sampler = await openPictureSampler(model, sampling, { layout: adapter?.layout, batchSize, contexts: texts }, backend);
   try {
     for (let start = 0; start < pictures.length; start += batchSize) {
       if (signal.aborted) return false;
       const requests: { context: Float32Array; noise: PictureNoise }[] = [];
       for (const { prompt, address } of pictures.slice(start, start + batchSize)) {
-        requests.push({ context: await texts.of(prompt), noise: pictureNoise(address, model.latentShape, settings.steps) });
+        requests.push({ context: await texts.of(prompt), noise: pictureNoise(address, model.latentShape, steps) });
       }
       const values = await sampler.sample(requests, adapter && { parameters: adapter.parameters, strength: 1 });
       for (const [offset, picture] of values.entries()) await keep(start + offset, picture);

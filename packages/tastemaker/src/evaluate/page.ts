@@ -11,12 +11,16 @@ function rowsMarkup(rows: readonly (readonly [string, string])[]): string {
   return `<div class="table"><table><tbody>${rows.map(([name, value]) => `<tr><td>${escapeHtml(name)}</td><td><code>${escapeHtml(value)}</code></td></tr>`).join("")}</tbody></table></div>`;
 }
 
+function samplerRows({ steps, timesteps, guidanceScale, ddim }: EvaluationFile["settings"]): [string, string][] {
+  const ofConsistency: [string, string][] = [["steps", String(steps)], ["timesteps", String(timesteps)], ["guidance scale", String(guidanceScale)]];
+  const ofDiffusion: [string, string][] = [["DDIM steps", String(ddim?.steps)], ["DDIM eta", String(ddim?.eta)], ["DDIM guidance scale", String(ddim?.guidanceScale)]];
+  return [...(steps === undefined ? [] : ofConsistency), ...(ddim === undefined ? [] : ofDiffusion)];
+}
+
 function originSection(file: EvaluationFile): string {
   const { settings, environment, machine, code, prompts, metrics, embedding, variants } = file;
   const setting: [string, string][] = [
-    ["steps", String(settings.steps)],
-    ["timesteps", String(settings.timesteps)],
-    ["guidance scale", String(settings.guidanceScale)],
+    ...samplerRows(settings),
     ["seed", String(settings.seed)],
     ["pictures per prompt", String(settings.seeds)],
     ["prompts", `${prompts.texts.length} of ${prompts.source}`],

@@ -1,6 +1,7 @@
 import { cpus } from "node:os";
 import type { Backend } from "@tastemaker/tensor";
 import type { LocateOptions } from "../hub/locate-weights.ts";
+import type { OpenedModel } from "../models/open-model.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { openPictureEmbedder, type PictureEmbedder } from "../rewards/picture-embedder.ts";
 import { codeVersion } from "../storage/code-version.ts";
@@ -8,7 +9,8 @@ import { onnxruntimeVersion } from "../storage/environment.ts";
 import type { FileHashes, HashedFile } from "./file-hashes.ts";
 import { isPinned, metricFiles, type MetricChoice, openMetrics, type OpenedMetric, readsPrompt, remoteNames } from "./metric-list.ts";
 import { findEmbeddingSpace } from "./picture-embedding.ts";
-import type { EvaluationSettings } from "./settings.ts";
+import type { SamplingSettings } from "./sampling.ts";
+import type { EvaluationSettings, PlainSettings } from "./settings.ts";
 import { openVariants, type Variant } from "./variants.ts";
 
 /** What changes the digits without changing the meaning. */
@@ -74,12 +76,14 @@ async function hashAll(paths: readonly string[], hashes: FileHashes): Promise<Ha
 
 /**
  * Opens models, adapters and metrics; what is not on this disk is fetched.
+ * @param samplingFor says how the models are sampled, the base first
  * @throws UsageError for anything that is missing, misshapen or does not fit together
  */
-export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<EvaluationPlan> {
+export async function openPlan(requested: PlainSettings, samplingFor: (models: readonly OpenedModel[]) => SamplingSettings, choice: MetricChoice, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<EvaluationPlan> {
   const backend = await openNodeBackend({ threads: requested.threads, provider: requested.provider });
   const variants = await openVariants(requested.variants, requested.configs, prompts, hashes, fetching);
   const base = variants[0]!;
+  const sampling = samplingFor(variants.map(({ model }) => model));
   const opened = await openMetrics(choice, base.model.name, prompts, backend, fetching);
   const machine = describeMachine(requested.provider);
   const code = {
@@ -106,7 +110,7 @@ export async function openPlan(requested: Omit<EvaluationSettings, "metrics">, c
     embedding = { embedder, path: space.clip.path, files, identity, release: once(() => embedder.dispose()) };
   }
   return {
-    settings: { ...requested, variants: variants.map(({ kind, path: location }) => ({ kind, path: location })), metrics: settings },
+    settings: { ...requested, ...sampling, variants: variants.map(({ kind, path: location }) => ({ kind, path: location })), metrics: settings },
     prompts,
     variants,
     metrics,

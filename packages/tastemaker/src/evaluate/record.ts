@@ -16,6 +16,8 @@ import type { Variant } from "./variants.ts";
 export const recordFormat = "tastemaker-evaluation/1";
 
 export interface RecordedVariant extends Pick<Variant, "kind" | "path" | "label" | "files" | "modelHash" | "adapterHash" | "run"> {
+  /** Said where it is not the usual, multistep consistency sampling. */
+  readonly sampler?: "ddim" | undefined;
   /** Hash of every picture's pixels, `[P·K]`. */
   readonly pictures: readonly string[];
   readonly measured: Measured;
@@ -78,7 +80,7 @@ export function recordEvaluation(plan: EvaluationPlan, list: PromptList, { pictu
     settings,
     prompts: { source: list.source, sha256: list.sha256, texts: plan.prompts },
     ...networks,
-    variants: plan.variants.map(({ kind, path, label, files, modelHash, adapterHash, run }, index) => ({ label, kind, path, files, modelHash, adapterHash, run, pictures: pictures.hashes[index]!, measured: measured[index]!, summary: summaries[index]! })),
+    variants: plan.variants.map(({ kind, path, label, sampler, files, modelHash, adapterHash, run }, index) => ({ label, kind, path, ...(sampler === "ddim" && { sampler }), files, modelHash, adapterHash, run, pictures: pictures.hashes[index]!, measured: measured[index]!, summary: summaries[index]! })),
   };
 }
 
@@ -102,9 +104,10 @@ const recordSchema: z.ZodType<EvaluationFile> = z.strictObject({
     variants: z.array(z.strictObject({ kind: z.enum(["base", "adapter", "model"]), path: z.string() })).min(1),
     promptSource: z.string(),
     limit: count.optional(),
-    steps: z.int().min(1).max(50),
-    timesteps: z.union([z.enum(["linspace", "skipping"]), z.array(z.int().min(0).max(999)).min(1).max(50)]),
-    guidanceScale: z.number().min(1).max(100),
+    steps: z.int().min(1).max(50).optional(),
+    timesteps: z.union([z.enum(["linspace", "skipping"]), z.array(z.int().min(0).max(999)).min(1).max(50)]).optional(),
+    guidanceScale: z.number().min(1).max(100).optional(),
+    ddim: z.strictObject({ steps: z.int().min(1).max(1000), eta: z.number().min(0).max(1), guidanceScale: z.number().min(1).max(100) }).optional(),
     seed: z.int().min(0),
     seeds: count.max(1000),
     threads: z.int().min(0).max(1024),
@@ -121,6 +124,7 @@ const recordSchema: z.ZodType<EvaluationFile> = z.strictObject({
         label: z.string(),
         kind: z.enum(["base", "adapter", "model"]),
         path: z.string(),
+        sampler: z.literal("ddim").optional(),
         files: z.record(z.string(), file),
         modelHash: hash,
         adapterHash: hash.nullable(),
@@ -144,7 +148,8 @@ const largestRecordBytes = 2 ** 29;
 function misfit({ settings, prompts, metrics, variants }: EvaluationFile): string | undefined {
   const total = prompts.texts.length * settings.seeds;
   if (variants.length !== settings.variants.length) return `${settings.variants.length} variants`;
-  for (const [index, { label, pictures, measured }] of variants.entries()) {
+  for (const [index, { label, sampler, pictures, measured }] of variants.entries()) {
+    if ((sampler === "ddim" ? settings.ddim : settings.steps) === undefined) return `settings of the sampler of ${label}`;
     if (pictures.length !== total) return `${total} pictures of ${label}`;
     for (const { name } of metrics) if (measured.scores[name]?.length !== total) return `${total} scores of ${label} by ${name}`;
     const isBase = index === 0;
@@ -184,5 +189,5 @@ export async function readEvaluation(path: string): Promise<EvaluationFile> {
     return fail(`format ${recordFormat}`, `${issue.message} in ${issue.path.join(".") || "the whole"}`);
   }
   const wrong = misfit(parsed.data);
-  return wrong === undefined ? parsed.data : fail(wrong, "another number");
+  return wrong === undefined ? parsed.data : fail(wrong, wrong.startsWith("settings") ? "none" : "another number");
 }

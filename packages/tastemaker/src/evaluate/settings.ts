@@ -4,9 +4,9 @@ import { UsageError } from "@tastemaker/tensor";
 import type { EvaluateOptions } from "../cli/commands/evaluate.ts";
 import type { MetricSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
+import { type GivenSampling, parseTimesteps } from "../generate/choose-sampling.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { findAdapterFile } from "../models/adapter.ts";
-import { defaultGuidanceScale } from "../models/default-guidance.ts";
 import { worldName } from "../models/emoji-world.ts";
 import { hashText } from "../storage/file-hash.ts";
 import { metricSettings } from "../rewards/held-out-metrics.ts";
@@ -14,10 +14,11 @@ import { wallClock } from "../storage/clock.ts";
 import { readTrainConfig } from "../train/read-train-config.ts";
 import { lastingName } from "./lasting-names.ts";
 import { asMetric, type MetricChoice, parseMetrics } from "./metric-list.ts";
+import type { SamplingSettings } from "./sampling.ts";
 import type { VariantSetting } from "./variants.ts";
 
 /** Everything an evaluation's numbers are a function of, besides the contents of the files it names. */
-export interface EvaluationSettings {
+export interface EvaluationSettings extends SamplingSettings {
   /** Folder with the configurations of a model that is a single file. */
   readonly configs?: string | undefined;
   /** The base first; in a record, names that last. */
@@ -25,9 +26,6 @@ export interface EvaluationSettings {
   /** As given: `world:held-out`, a path, or `command line`; and how many of them are used at most. */
   readonly promptSource: string;
   readonly limit?: number | undefined;
-  readonly steps: number;
-  readonly timesteps: TrainConfig["timesteps"];
-  readonly guidanceScale: number;
   /** Of noise and bootstrap. */
   readonly seed: number;
   /** Pictures per prompt. */
@@ -38,9 +36,14 @@ export interface EvaluationSettings {
   readonly resamples: number;
 }
 
-/** Settings of the command line, before the metrics are opened. */
+/** Settings that need no model to be opened. */
+export type PlainSettings = Omit<EvaluationSettings, "metrics" | keyof SamplingSettings>;
+
+/** Settings of the command line, before models and metrics are opened. */
 export interface RequestedEvaluation {
-  readonly settings: Omit<EvaluationSettings, "metrics">;
+  readonly settings: PlainSettings;
+  /** Which sampler they belong to is known when the models are. */
+  readonly sampling: GivenSampling;
   readonly metrics: MetricChoice;
   readonly prompts: PromptList;
   /** Folder for the results. */
@@ -66,15 +69,6 @@ export async function readPromptSource({ promptSource, limit }: Pick<EvaluationS
   if (promptSource === commandLine || promptSource === "configuration") return undefined;
   if (!promptSource.startsWith("world:") && !existsSync(promptSource)) return undefined;
   return withoutRepetitions(await resolvePrompts(promptSource, limit)).list;
-}
-
-/** `linspace`, `skipping`, or a falling list of timesteps such as `999,759,499,259`. @throws UsageError `timesteps-option` */
-export function parseTimesteps(text: string): EvaluationSettings["timesteps"] {
-  if (text === "linspace" || text === "skipping") return text;
-  const list = text.split(",").map(Number);
-  const isList = list.every((value, index) => Number.isInteger(value) && value >= 0 && value <= 999 && (index === 0 || value < list[index - 1]!));
-  if (text.trim() !== "" && isList) return list;
-  throw new UsageError("timesteps-option", `--timesteps: expected linspace, skipping or falling whole numbers from 999 to 0 separated by commas, got "${text}"`);
 }
 
 async function choosePrompts(options: EvaluateOptions, config: TrainConfig | undefined, model: string): Promise<{ list: PromptList; limit: number | undefined }> {
@@ -126,9 +120,8 @@ export async function requestEvaluation(options: EvaluateOptions, warn: (text: s
   const variants: VariantSetting[] = [{ kind: "base", path: model }];
   for (const path of adapters) variants.push({ kind: "adapter", path: resolve(await findAdapterFile(path, options.checkpoint)) });
   for (const path of compare) variants.push({ kind: "model", path });
-  const timesteps = options.timesteps === undefined ? (config?.timesteps ?? "linspace") : parseTimesteps(options.timesteps);
-  const steps = options.steps ?? (Array.isArray(timesteps) ? timesteps.length : (config?.steps ?? 8));
-  if (Array.isArray(timesteps) && timesteps.length !== steps) throw new UsageError("timesteps-option", `evaluate: expected ${steps} timesteps (one per step), got ${timesteps.length}`, "give --steps the length of the list");
+  // Before anything is read: a list that cannot be meant.
+  if (options.timesteps !== undefined) parseTimesteps(options.timesteps);
   const configs = config?.modelConfig ?? options.configs;
   return {
     settings: {
@@ -136,15 +129,13 @@ export async function requestEvaluation(options: EvaluateOptions, warn: (text: s
       variants,
       promptSource: prompts.source,
       ...(limit === undefined ? {} : { limit }),
-      steps,
-      timesteps,
-      guidanceScale: options.guidance ?? config?.guidanceScale ?? defaultGuidanceScale(model),
       seed: options.seed ?? config?.seed ?? 0,
       seeds: options.seeds ?? Math.max(2, config?.evaluation.seeds ?? 0),
       threads: options.threads ?? config?.threads ?? 0,
       provider: options.provider ?? config?.provider ?? "cpu",
       resamples,
     },
+    sampling: { steps: options.steps, timesteps: options.timesteps, guidance: options.guidance, eta: options.eta },
     metrics: options.metrics === undefined ? (config === undefined ? { all: true, named: [] } : runMetrics(config)) : await parseMetrics(options.metrics),
     prompts,
     out: resolve(options.out ?? (root === undefined ? chooseFolder(model) : join(root, "evaluation"))),

@@ -5,7 +5,7 @@ import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
 import { resolvePrompts } from "../data/prompt-lists.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { adapterFileName, openAdapter, type OpenedAdapter } from "../models/adapter.ts";
-import { type OpenedModel, openModel, requireConsistencyModel } from "../models/open-model.ts";
+import { type OpenedModel, openModel, samplerKind, type SamplerKind } from "../models/open-model.ts";
 import { readRunRecord } from "../storage/run-directory.ts";
 import { contentKey } from "./content-key.ts";
 import type { FileHashes, HashedFile } from "./file-hashes.ts";
@@ -23,6 +23,8 @@ export interface Variant extends VariantSetting {
   /** Short and different from the others'. */
   readonly label: string;
   readonly model: OpenedModel;
+  /** Each kind of model has its own sampler; models of different kinds start from the same latents. */
+  readonly sampler: SamplerKind;
   readonly adapter: OpenedAdapter | undefined;
   /** Weight files by role. */
   readonly files: Readonly<Record<string, HashedFile>>;
@@ -89,10 +91,10 @@ function distinct(labels: readonly string[]): string[] {
  * @throws UsageError `variant-twice`, `compare-shape` (models whose noise differs cannot be compared on equal noise) and whatever the files give reason to
  */
 export async function openVariants(settings: readonly VariantSetting[], configs: string | undefined, prompts: readonly string[], hashes: FileHashes, fetching: LocateOptions): Promise<Variant[]> {
-  const open = async (name: string): Promise<OpenedModel> => requireConsistencyModel(await openModel(name, { fetching, ...(configs === undefined ? {} : { configs }) }));
+  const open = (name: string): Promise<OpenedModel> => openModel(name, { fetching, ...(configs === undefined ? {} : { configs }) });
   const base = await open(settings[0]!.path);
   const hashed = await hashModel(base, hashes);
-  const variants: Omit<Variant, "label">[] = [];
+  const variants: Omit<Variant, "label" | "sampler">[] = [];
   const labels: string[] = [];
   for (const { kind, path } of settings) {
     if (kind === "adapter") {
@@ -116,7 +118,7 @@ export async function openVariants(settings: readonly VariantSetting[], configs:
     const same = variants.findIndex((other) => other.modelHash === modelHash && other.adapterHash === adapterHash);
     if (same !== index) throw new UsageError("variant-twice", `evaluate: expected every model and adapter once, got the same weights twice (at ${variants[same]!.path} and ${path})`, "leave one out");
   }
-  return distinct(labels).map((label, index) => ({ label, ...variants[index]! }));
+  return distinct(labels).map((label, index) => ({ label, ...variants[index]!, sampler: samplerKind(variants[index]!.model) }));
 }
 
 /** What would make numbers look better than they are, in words: adapters that were trained on prompts of the evaluation. */

@@ -153,7 +153,7 @@ export async function runVerify(options: EvaluateOptions, path: string, context:
   try {
     const cache = await EvaluationCache.open(folder);
     const settings = { ...file.settings, variants, ...(options.threads === undefined ? {} : { threads: options.threads }), ...(options.configs === undefined ? {} : { configs: options.configs }) };
-    const plan = await openPlan(settings, { all: false, named }, file.prompts.texts, cache.hashes, { signal, note: (text) => output.note(`warning: ${text}`) });
+    const plan = await openPlan(settings, () => file.settings, { all: false, named }, file.prompts.texts, cache.hashes, { signal, note: (text) => output.note(`warning: ${text}`) });
     try {
       const changes = changesSince(file, plan);
       const isExact = changes.length === 0 && file.machine.provider === "cpu";

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { pictureOf } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
@@ -7,14 +8,18 @@ import { Progress } from "../cli/progress.ts";
 import { readPromptFile } from "../data/prompt-lists.ts";
 import { encodePng } from "../images/contact-sheet.ts";
 import { openAdapter } from "../models/adapter.ts";
-import { defaultGuidanceScale } from "../models/default-guidance.ts";
-import { ImageSampler, pictureNoise } from "../models/image-sampler.ts";
-import { isFullSize, openModel, requireConsistencyModel } from "../models/open-model.ts";
+import { worldName } from "../models/emoji-world.ts";
+import { pictureNoise } from "../models/image-sampler.ts";
+import { isFullSize, openModel } from "../models/open-model.ts";
+import { noiseSteps, openPictureSampler } from "../models/picture-sampler.ts";
 import { checkPrompt, TextContexts } from "../models/text-contexts.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
+import { readRunRecord } from "../storage/run-directory.ts";
+import { readTrainConfig } from "../train/read-train-config.ts";
+import { chooseSampling } from "./choose-sampling.ts";
 
 /** A short file name that still tells which prompt a picture is of. */
 function fileName(index: number, total: number, prompt: string): string {
@@ -30,6 +35,13 @@ function outputPaths(out: string, prompts: readonly string[]): string[] {
   return prompts.map((prompt, index) => join(folder, fileName(index, prompts.length, prompt)));
 }
 
+/** The model to use where none is said: the one that the adapter was trained on, as far as it lies in a run. */
+async function usualModel({ adapter, configs }: GenerateOptions): Promise<{ readonly name: string; readonly configs: string | undefined }> {
+  if (adapter === undefined || !existsSync(join(adapter, "run.json")) || (await readRunRecord(adapter)).kind !== "train") return { name: worldName, configs };
+  const { model, modelConfig } = await readTrainConfig(adapter);
+  return { name: model, configs: configs ?? modelConfig };
+}
+
 /**
  * `tastemaker generate`: picture k of a prompt has the noise (seed, place in the list), so the same command with an adapter shows what
  * the adapter changed.
@@ -42,14 +54,16 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
   if (options.adapter === undefined && options.checkpoint !== "last") throw new UsageError("option-invalid", "generate: expected a run directory with --checkpoint, got none", "say which with --adapter");
   const backend = await openNodeBackend({ threads: options.threads, provider: options.provider });
-  const model = requireConsistencyModel(await openModel(options.model, { imageSize: options.size, fetching: { signal, note: warn }, ...(options.configs === undefined ? {} : { configs: options.configs }) }));
+  const { name, configs } = options.model === undefined ? await usualModel(options) : { name: options.model, configs: options.configs };
+  const model = await openModel(name, { imageSize: options.size, fetching: { signal, note: warn }, ...(configs === undefined ? {} : { configs }) });
+  const sampling = chooseSampling(model, options);
   const adapter = options.adapter === undefined ? undefined : await openAdapter(options.adapter, model, options.checkpoint);
   const contexts = new TextContexts(model, backend, warn);
-  if (model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
+  if (sampling.kind === "consistency" && model.unet.timeCondProjDim === undefined && options.guidance !== undefined && options.guidance !== 1) output.note("warning: this model takes no guidance scale; --guidance has no effect");
 
   const batchSize = isFullSize(model) ? 1 : Math.min(4, prompts.length);
-  const settings = { steps: options.steps, timesteps: "linspace" as const, guidanceScale: options.guidance ?? defaultGuidanceScale(options.model) };
-  const sampler = await ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(adapter === undefined ? {} : { layout: adapter.layout }) }, backend);
+  const steps = noiseSteps(model, sampling);
+  const sampler = await openPictureSampler(model, sampling, { layout: adapter?.layout, batchSize, contexts }, backend);
   const paths = outputPaths(options.out, prompts);
   const written: { prompt: string; file: string }[] = [];
   const progress = new Progress({ label: "pictures", total: prompts.length });
@@ -58,7 +72,7 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
       const part = prompts.slice(start, start + batchSize);
       const requests = [];
       for (const [offset, prompt] of part.entries()) {
-        requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed: options.seed, stream: "generate", index: start + offset }, model.latentShape, options.steps) });
+        requests.push({ context: await contexts.of(prompt), noise: pictureNoise({ seed: options.seed, stream: "generate", index: start + offset }, model.latentShape, steps) });
       }
       const pictures = await sampler.sample(requests, adapter && { parameters: adapter.parameters, strength: options.adapterScale });
       for (const [offset, picture] of pictures.entries()) {

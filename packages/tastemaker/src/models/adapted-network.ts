@@ -9,7 +9,8 @@ import type { SamplerParts } from "./sampler-parts.ts";
 const keptBytes = 2 ** 30;
 
 export interface AdaptedNetworkOptions {
-  readonly layout: AdapterLayout;
+  /** Layers with an adapter; undefined is the model as it is. */
+  readonly layout?: AdapterLayout | undefined;
   readonly batchSize: number;
   /** `[L, E]`. */
   readonly contextShape: readonly [number, number];
@@ -26,8 +27,8 @@ export interface NetworkInputs {
   readonly timestep: number;
   /** `[B, L, E]`. */
   readonly context: Float32Array;
-  /** Strength 1 is the policy, 0 the model without its adapter. */
-  readonly adapter: AppliedAdapter;
+  /** Strength 1 is the policy, 0 the model without its adapter. Required exactly when the network was opened with a layout. */
+  readonly adapter?: AppliedAdapter | undefined;
 }
 
 /**
@@ -100,8 +101,7 @@ export class AdaptedNetwork {
     const { config } = this.#parts.unet;
     const feeds: Record<string, HostData> = {
       ...Object.fromEntries(this.#parts.weights ?? []),
-      ...Object.fromEntries(adapter.parameters),
-      adapter_scale: new Float32Array(batchSize).fill(adapter.strength),
+      ...(this.#options.layout !== undefined && { ...Object.fromEntries(adapter?.parameters ?? []), adapter_scale: new Float32Array(batchSize).fill(adapter?.strength ?? 0) }),
       sample,
       sinusoid: sinusoidOfStep(config, timestep),
       context,
@@ -112,8 +112,8 @@ export class AdaptedNetwork {
   }
 }
 
-function parameterKeys({ layers }: AdapterLayout): string[] {
-  return layers.flatMap(({ module }) => {
+function parameterKeys(layout: AdapterLayout | undefined): string[] {
+  return (layout?.layers ?? []).flatMap(({ module }) => {
     const { down, up } = adapterKeys(module);
     return [down, up];
   });
@@ -125,12 +125,12 @@ function trace(parts: SamplerParts, { layout, batchSize, contextShape, guidanceS
   const sinusoid = input("sinusoid", [1, config.down[0]!.channels]);
   const context = input("context", [batchSize, ...contextShape]);
   const scale = input("adapter_scale", [batchSize]);
-  const lora = adapterInputs(layout, emptyContext === undefined ? scale : concat([scale, scale], 0));
-  const adapter = layout.layers.flatMap(({ module }) => {
-    const { down, up } = lora.targets.get(module)!;
+  const lora = layout && adapterInputs(layout, emptyContext === undefined ? scale : concat([scale, scale], 0));
+  const adapter = (layout?.layers ?? []).flatMap(({ module }) => {
+    const { down, up } = lora!.targets.get(module)!;
     return [down, up];
   });
-  const denoiser = { scope: withLora(base, lora), config, ...(unetOptions && { options: unetOptions }) };
+  const denoiser = { scope: lora === undefined ? base : withLora(base, lora), config, ...(unetOptions && { options: unetOptions }) };
   if (emptyContext !== undefined) {
     const output = predictGuided(denoiser, sample, sinusoid, { scale: guidanceScale, context, uncondContext: input("empty_context", [batchSize, ...contextShape]) });
     return { output, adapter };

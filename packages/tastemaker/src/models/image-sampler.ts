@@ -51,10 +51,13 @@ export interface AppliedAdapter {
   readonly strength: number;
 }
 
-/** Makes pictures with an adapter; what an evaluation needs of a sampler. */
+/** Makes pictures with or without an adapter, whatever the kind of model. */
 export interface PictureSampler {
-  /** The pictures, planar RGB in [0, 1], `[3, S, S]` each. */
-  sample(requests: readonly PictureRequest[], adapter: AppliedAdapter): Promise<Float32Array[]>;
+  /**
+   * The pictures, planar RGB in [0, 1], `[3, S, S]` each.
+   * @param adapter Required exactly when the sampler was opened with a layout.
+   */
+  sample(requests: readonly PictureRequest[], adapter?: AppliedAdapter): Promise<Float32Array[]>;
   /** Gives back the memory that large runs leave behind; the next pictures take it again. */
   rest(): Promise<void>;
   dispose(): Promise<void>;

@@ -121,6 +121,19 @@ export function isFullSize({ latentShape }: Pick<OpenedModel, "latentShape">): b
   return latentShape[1] > 32;
 }
 
+/** How a model is sampled: multistep consistency sampling, or DDIM with classifier-free guidance. */
+export type SamplerKind = "consistency" | "ddim";
+
+/**
+ * The sampler that a model needs: its scheduler says whether it is a consistency model; a diffusion model must be without guidance embedding.
+ * @throws UsageError `model-kind` for one that is neither
+ */
+export function samplerKind({ parts, unet, path }: OpenedModel): SamplerKind {
+  if (parts.scheduler.className === "LCMScheduler") return "consistency";
+  if (unet.timeCondProjDim === undefined) return "ddim";
+  throw new UsageError("model-kind", `model: expected a latent consistency model (scheduler LCMScheduler) or a diffusion model without guidance embedding, got ${parts.pipeline} with ${parts.scheduler.className} and time_cond_proj_dim ${unet.timeCondProjDim} (at ${path})`, "use emoji, emoji-teacher or models such as SimianLuo/LCM_Dreamshaper_v7 and Lykon/dreamshaper-7");
+}
+
 /**
  * The same model, known to be a few-step consistency model.
  * @throws UsageError `model-kind` for a diffusion model

@@ -1,8 +1,9 @@
-import { type Conditioning, type Denoiser, type LcmPoint, type LcmStep, consistency, lcmPoint, withLora } from "@tastemaker/diffusion";
-import { type Operand, type Tensor, add, concat, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
+import { type Conditioning, type Denoiser, type LcmPoint, predict, predictGuided, sinusoidOfStep, withLora } from "@tastemaker/diffusion";
+import { type Operand, type Tensor, add, concat, constant, div, filled, mean, mul, sliceAxis, square, stopGradient, sub, sum } from "@tastemaker/tensor";
 
 import type { RewardNormalization } from "../rewards/normalization.ts";
 import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
+import type { SamplerStep } from "./sampler-step.ts";
 
 /*
  * ROCM: reward fine-tuning of a consistency model with a distributional regulariser (arXiv 2503.06171, §3–4; specification §3).
@@ -21,6 +22,8 @@ import { type DivergenceSettings, divergenceOf } from "./divergence.ts";
  * | r, β | rewards, beta | weighted sum of rewards; weight of the divergence |
  * | K | backpropSteps | x_(N−K) is a constant: only the last K steps carry gradient; earlier D_i still count in the loss |
  *
+ * A diffusion model sampled by DDIM is the same with its own coefficients (`sampler-step.ts`): f is then μ, a is 1, σ the step's own, and a last step with noise is a transition too.
+ *
  * The gradient is pathwise: through reward, decoder and all steps, and through x_i into both networks.
  *
  * Differs from the paper: s is a mean over D unless asked otherwise (so that one β fits every picture size); several rewards are summed, each normalised where asked; f_ref may be detached.
@@ -37,6 +40,12 @@ export interface TunedDenoiser {
   readonly factor: number;
 }
 
+/** What the network is conditioned on. */
+export interface TunedConditioning extends Conditioning {
+  /** Classifier-free guidance u + w (c − u), of diffusion models; the adapter is in both. */
+  readonly guidance?: { readonly scale: number; /** `[B, L, E]` */ readonly uncondContext: Tensor } | undefined;
+}
+
 /** The following timestep, for which noise is added. */
 export interface NextPoint {
   readonly a: Operand;
@@ -48,9 +57,25 @@ export function withScale({ base, adapter, factor }: TunedDenoiser, scale: reado
   return { ...base, scope: withLora(base.scope, { targets: adapter, scale, factor }) };
 }
 
+/** f(x) with the adapter at strength `scale[b]` in row b, or without it. With guidance, both predictions are one batch of twice the rows. */
+function stepValue(tuned: TunedDenoiser, scale: readonly number[] | undefined, x: Tensor, { sinusoid, fromSample, fromOutput }: LcmPoint, { context, cond, guidance }: TunedConditioning): Tensor {
+  const network = (rows: readonly number[] | undefined): TunedDenoiser["base"] => (rows === undefined ? tuned.base : withScale(tuned, rows));
+  const output =
+    guidance === undefined
+      ? predict(network(scale), x, sinusoid, { context, cond })
+      : predictGuided(network(scale && [...scale, ...scale]), x, sinusoid, { scale: guidance.scale, context, uncondContext: guidance.uncondContext });
+  return add(mul(x, fromSample), mul(output, fromOutput));
+}
+
+/** Everything that rows are conditioned on, for two copies of the rows. */
+function twiceConditioning({ context, cond, guidance }: TunedConditioning): TunedConditioning {
+  const twice = (rows: Tensor): Tensor => concat([rows, rows], 0);
+  return { context: twice(context), cond: cond && twice(cond), guidance: guidance && { scale: guidance.scale, uncondContext: twice(guidance.uncondContext) } };
+}
+
 /** f_θ(x), by itself. */
-export function policyDenoised(tuned: TunedDenoiser, x: Tensor, point: LcmPoint, conditioning: Conditioning): Tensor {
-  return consistency(withScale(tuned, Array<number>(x.shape[0]!).fill(1)), x, point, conditioning).denoised;
+export function policyDenoised(tuned: TunedDenoiser, x: Tensor, point: LcmPoint, conditioning: TunedConditioning): Tensor {
+  return stepValue(tuned, Array<number>(x.shape[0]!).fill(1), x, point, conditioning);
 }
 
 /**
@@ -63,20 +88,18 @@ export function policyAndReference(
   tuned: TunedDenoiser,
   x: Tensor,
   point: LcmPoint,
-  { context, cond }: Conditioning,
+  conditioning: TunedConditioning,
   isDetached: boolean,
 ): { readonly denoised: Tensor; readonly reference: Tensor } {
   if (isDetached) {
-    const conditioning = { context, cond };
     return {
       denoised: policyDenoised(tuned, x, point, conditioning),
-      reference: stopGradient(consistency(tuned.base, stopGradient(x), point, conditioning).denoised),
+      reference: stopGradient(stepValue(tuned, undefined, stopGradient(x), point, conditioning)),
     };
   }
   const batch = x.shape[0]!;
-  const twice = (rows: Tensor): Tensor => concat([rows, rows], 0);
   const scale = Array.from({ length: 2 * batch }, (_, row) => Number(row < batch));
-  const both = consistency(withScale(tuned, scale), twice(x), point, { context: twice(context), cond: cond && twice(cond) }).denoised;
+  const both = stepValue(tuned, scale, concat([x, x], 0), point, twiceConditioning(conditioning));
   return { denoised: sliceAxis(both, 0, 0, batch), reference: sliceAxis(both, 0, batch, 2 * batch) };
 }
 
@@ -101,38 +124,41 @@ export function nextState(denoised: Tensor, noise: Tensor, { a, sigma }: NextPoi
 export interface RocmTrajectory {
   /** x_0 … x_(N−1), `[B, C, H, W]` */
   readonly x: readonly Tensor[];
-  /** f_θ(x_0) … f_θ(x_(N−1)); the last is the sample. */
+  /** f_θ(x_0) … f_θ(x_(N−1)). */
   readonly denoised: readonly Tensor[];
-  /** f_ref(x_0) … f_ref(x_(N−2)); empty without a divergence. */
+  /** f_ref of every x_i that another state follows; empty without a divergence. */
   readonly reference: readonly Tensor[];
   /** `[B]` per transition; empty without a divergence. */
   readonly s: readonly Tensor[];
   /** `[B]` per transition; empty without a divergence. */
   readonly divergence: readonly Tensor[];
+  /** What is decoded: the last f, or what follows it. */
+  readonly sample: Tensor;
 }
 
 /**
  * Samples from the policy and compares every transition with the reference.
  *
- * @param noise z_0 … z_(N−2) of the latents' shape.
+ * @param noise z of every transition, of the latents' shape.
  * @param divergenceNoise Per transition `[M, B, C, H, W]`, for `js-sampled`.
  * @param backpropSteps K, from 1 to N.
  */
 export function rocmTrajectory(
   tuned: TunedDenoiser,
-  schedule: readonly LcmStep[],
+  schedule: readonly SamplerStep[],
   settings: DivergenceSettings,
   backpropSteps: number,
   inputs: { readonly latents: Tensor; readonly noise: readonly Tensor[]; readonly divergenceNoise?: readonly Tensor[] | undefined },
-  conditioning: Conditioning,
+  conditioning: TunedConditioning,
 ): RocmTrajectory {
   const x = [inputs.latents];
   const run = { denoised: [] as Tensor[], reference: [] as Tensor[], s: [] as Tensor[], divergence: [] as Tensor[] };
   for (const [i, step] of schedule.entries()) {
     const isConstant = i < schedule.length - backpropSteps;
     const keep = (value: Tensor): Tensor => (isConstant ? stopGradient(value) : value);
-    const point = lcmPoint(tuned.base.config, step);
-    const { next } = step;
+    const { next, timestep, fromSample, fromOutput } = step;
+    const sinusoid = sinusoidOfStep(tuned.base.config, timestep);
+    const point = { sinusoid: constant(sinusoid, [1, sinusoid.length]), fromSample, fromOutput };
     if (next === undefined || settings.kind === "none") {
       run.denoised.push(keep(policyDenoised(tuned, x[i]!, point, conditioning)));
     } else {
@@ -145,7 +171,8 @@ export function rocmTrajectory(
     }
     if (next !== undefined) x.push(nextState(run.denoised[i]!, inputs.noise[i]!, next));
   }
-  return { x, ...run };
+  const sample = schedule.at(-1)!.next === undefined ? run.denoised.at(-1)! : x.pop()!;
+  return { x, ...run, sample };
 }
 
 /** A reward's value on the batch and its factor in the sum. */
@@ -160,7 +187,7 @@ export interface WeightedReward {
 /**
  * loss = mean over the batch of β ΣD − Σ weight·r, with (r − mean)/std in r's place where a reward is normalised.
  *
- * @param divergence `[N−1, B]`; undefined without one.
+ * @param divergence `[transitions, B]`; undefined without one.
  * @param beta Scalar, fed at run time.
  * @returns `loss`, a scalar, and `divergenceTotal` `[B]`, before β.
  */

@@ -16,7 +16,7 @@ import { constant, normal } from "@tastemaker/tensor";
 
 import type { RocmModel } from "../train/rocm-step.ts";
 
-/** A latent consistency model of a few thousand random parameters, held as constants, for tests that need no files. */
+/** A latent consistency or diffusion model of a few thousand random parameters, held as constants, for tests that need no files. */
 export interface ConstantModel extends RocmModel {
   readonly scheduler: SchedulerConfig;
 }
@@ -38,9 +38,9 @@ export const tinyUNetJson: ConfigJson = {
   out_channels: 4,
 };
 
-/** Random weights that depend on `seed`. */
-export function constantModel(seed: number): ConstantModel {
-  const unet: UNetConfig = parseUNetConfig({ ...tinyUNetJson, time_cond_proj_dim: 8 });
+/** Random weights that depend on `seed`; a diffusion model has no guidance embedding and Stable Diffusion's DDIM settings. */
+export function constantModel(seed: number, kind: "consistency" | "diffusion" = "consistency"): ConstantModel {
+  const unet: UNetConfig = parseUNetConfig({ ...tinyUNetJson, ...(kind === "consistency" && { time_cond_proj_dim: 8 }) });
   const vae: AutoencoderConfig = parseAutoencoderConfig({
     block_out_channels: [4, 4],
     down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
@@ -53,7 +53,7 @@ export function constantModel(seed: number): ConstantModel {
   return {
     unet: { scope: frozen(initialise(unetParameters(unet), seed)), config: unet },
     vae: { scope: frozen(initialise(autoencoderParameters(vae), seed + 1)), config: vae },
-    scheduler: parseSchedulerConfig({ _class_name: "LCMScheduler" }),
+    scheduler: parseSchedulerConfig(kind === "consistency" ? { _class_name: "LCMScheduler" } : { _class_name: "DDIMScheduler", steps_offset: 1, set_alpha_to_one: false }),
   };
 }
 

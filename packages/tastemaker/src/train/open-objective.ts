@@ -1,10 +1,10 @@
-import { guidanceEmbedding, lcmSteps, scopeOf } from "@tastemaker/diffusion";
+import { guidanceEmbedding, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, weight } from "@tastemaker/tensor";
 import { policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { AdaptedNetwork } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
-import { isFullSize, type OpenedModel } from "../models/open-model.ts";
+import { isFullSize, type OpenedModel, samplerKind } from "../models/open-model.ts";
 import { samplerParts } from "../models/sampler-parts.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import { freeMemory } from "../platform/free-memory.ts";
@@ -13,10 +13,10 @@ import { checkMemory } from "./checks.ts";
 import type { Objective, TrainedReward } from "./objective.ts";
 import { PolicyLoss } from "./policy-loss.ts";
 import { policyObjective } from "./policy-objective.ts";
-import { PolicySampler } from "./policy-sampler.ts";
+import { PolicySampler } from "../models/policy-sampler.ts";
 import { rocmObjective } from "./rocm-objective.ts";
 import { compileRocmStep } from "./rocm-step.ts";
-import { networkOptions, scheduleOf } from "./sampler-source.ts";
+import { networkOptions, samplerStepsOf, scheduleOf } from "./sampler-source.ts";
 
 /** What an objective is made of. */
 export interface ObjectiveParts {
@@ -33,7 +33,11 @@ export interface ObjectiveParts {
 
 async function openRocm({ config, model, layout, rewards: trained, prompts, contexts, typicalDivergence, backend, warn }: ObjectiveParts): Promise<Objective> {
   const { batchSize, lora, divergence, backpropSteps } = config;
-  const checkpointing = config.checkpointing === "auto" ? (isFullSize(model) ? "step" : "none") : config.checkpointing;
+  const isDiffusion = samplerKind(model) === "ddim";
+  // One program of many guided steps would take minutes to compile, and has a fixed way.
+  const usual = isFullSize(model) || isDiffusion || typeof backpropSteps === "string" ? "step" : "none";
+  const checkpointing = config.checkpointing === "auto" ? usual : config.checkpointing;
+  const schedule = samplerStepsOf(config, model);
   const { parts, unet, vae, latentShape } = model;
   const rewards = trained.map((entry) => ({ ...entry, gradient: requireGradient(entry.reward, "rocm") }));
   const step = await compileRocmStep({
@@ -43,10 +47,11 @@ async function openRocm({ config, model, layout, rewards: trained, prompts, cont
     },
     rewards: rewards.map(({ gradient, weight: factor, normalization }) => ({ ...gradient.term(factor, batchSize), normalization })),
     settings: {
-      schedule: lcmSteps(parts.scheduler, config.steps, config.timesteps),
+      schedule,
+      guidanceScale: isDiffusion ? config.guidanceScale : undefined,
       lora: { targets: layout.layers, rank: lora.rank, alpha: lora.alpha },
       divergence,
-      backpropSteps,
+      backpropSteps: typeof backpropSteps === "number" ? backpropSteps : undefined,
       latentSize: [latentShape[1], latentShape[2]],
       contextLength: contexts.shape[0],
     },
@@ -58,7 +63,7 @@ async function openRocm({ config, model, layout, rewards: trained, prompts, cont
   const width = unet.timeCondProjDim;
   const embedding = width === undefined ? undefined : guidanceEmbedding(config.guidanceScale, width);
   const cond = embedding && Float64Array.from({ length: batchSize * embedding.length }, (_, i) => embedding[i % embedding.length]!);
-  return rocmObjective({ config, step, rewards, prompts, contexts, cond, latentShape, typicalDivergence });
+  return rocmObjective({ config, step, schedule, rewards, prompts, contexts, cond, isGuided: isDiffusion, latentShape, typicalDivergence });
 }
 
 async function openPolicy(parts: ObjectiveParts): Promise<Objective> {

@@ -13,7 +13,7 @@ import { oracleBackend } from "../platform/runtime.ts";
 import { writeTinyWorld } from "../testing/tiny-world.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { PolicyLoss } from "./policy-loss.ts";
-import { consistencySchedule, diffusionSchedule } from "./policy-schedule.ts";
+import { consistencySchedule, diffusionSchedule } from "../models/policy-schedule.ts";
 
 const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-policy-gradient-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -6,7 +6,7 @@ import { meanOf } from "../report/paired-statistics.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { checkFirstKl, checkFirstRatio, checkGradients } from "./checks.ts";
 import { type IterationResult, normalizedMeans, type Objective, weightedSum } from "./objective.ts";
-import type { Walk } from "./policy-sampler.ts";
+import type { Walk } from "../models/policy-sampler.ts";
 import { lossNeeds, type PolicyLoss } from "./policy-loss.ts";
 import { advantagesOf } from "./prompt-statistics.ts";
 import { makeRollout, preferencesOf, type Rollout, type RolloutOptions } from "./rollout.ts";

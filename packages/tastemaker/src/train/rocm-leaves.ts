@@ -1,8 +1,8 @@
-import type { Conditioning, LcmPoint } from "@tastemaker/diffusion";
+import type { LcmPoint } from "@tastemaker/diffusion";
 import { latentToImage } from "@tastemaker/diffusion";
 import { type HostData, type InputSpec, type Program, type Shape, type Tensor, UsageError, gradients, input, sum, unknownNameError } from "@tastemaker/tensor";
 
-import type { AdapterPairs, NextPoint, TunedDenoiser, WeightedReward } from "../objectives/rocm.ts";
+import type { AdapterPairs, NextPoint, TunedConditioning, TunedDenoiser, WeightedReward } from "../objectives/rocm.ts";
 import type { RewardTerm, RocmStepInputs, RocmStepOptions } from "./rocm-step-types.ts";
 
 /** The values that the programs of a step are fed with, as leaves. All programs of one step share them. */
@@ -10,7 +10,7 @@ export interface RocmLeaves {
   readonly tuned: TunedDenoiser;
   /** By the adapter's names, in order. */
   readonly adapter: ReadonlyMap<string, Tensor>;
-  readonly conditioning: Conditioning;
+  readonly conditioning: TunedConditioning;
   /** Scalar β. */
   readonly beta: Tensor;
   /** Shape of a latent batch, `[B, C, H, W]`. */
@@ -32,6 +32,7 @@ function checkOptions({ rewards, settings, batchSize }: RocmStepOptions): void {
   if (!isCount(batchSize)) fail("batchSize", "a whole number of at least 1", batchSize);
   if (schedule.length === 0) fail("steps", "at least 1", 0);
   if (!isCount(backpropSteps) || backpropSteps > schedule.length) fail("backpropSteps", `a whole number from 1 to the ${schedule.length} steps`, backpropSteps);
+  if (divergence.kind !== "none" && schedule.some(({ next }) => next?.sigma === 0)) fail("divergence", "none for steps without noise (eta 0)", divergence.kind, "deterministic steps have no densities to compare; raise eta, or use --divergence none");
   if (divergence.kind === "js-sampled" && !isCount(divergence.samples)) fail("divergence.samples", "a whole number of at least 1", divergence.samples);
   if (lora.targets.length === 0) fail("lora.targets", "at least one layer", 0, "check the names against the model's layers");
   if (rewards.length === 0) fail("rewards", "at least one", 0);
@@ -56,11 +57,13 @@ export function rocmLeaves(options: RocmStepOptions): RocmLeaves {
     pairs.set(module, { down, up });
   }
   const { crossAttentionDim, timeCondProjDim, inChannels } = unet.config;
+  const contextShape = [batchSize, settings.contextLength, crossAttentionDim];
+  const guidance = settings.guidanceScale === undefined ? undefined : { scale: settings.guidanceScale, uncondContext: input("emptyContext", contextShape) };
   const cond = timeCondProjDim === undefined ? undefined : input("cond", [batchSize, timeCondProjDim]);
   return {
     tuned: { base: unet, adapter: pairs satisfies AdapterPairs, factor: alpha / rank },
     adapter,
-    conditioning: { context: input("context", [batchSize, settings.contextLength, crossAttentionDim]), cond },
+    conditioning: { context: input("context", contextShape), cond, guidance },
     beta: input("beta", []),
     latentShape: [batchSize, inChannels, ...settings.latentSize],
     rewards: rewards.map((term) => ({
@@ -97,11 +100,15 @@ export function fedPoint(width: number): { readonly point: LcmPoint; readonly ne
 
 /** The inputs that do not change from step to step, by the names of the leaves. @throws UsageError for names that nothing uses. */
 export function fixedFeeds(leaves: RocmLeaves, inputs: RocmStepInputs): Record<string, HostData> {
-  const { adapter, context, cond, rewardInputs, beta } = inputs;
+  const { adapter, context, cond, emptyContext, rewardInputs, beta } = inputs;
   const feeds: Record<string, HostData> = { context, beta: Float64Array.of(beta) };
   if (cond !== undefined) {
     if (leaves.conditioning.cond === undefined) throw new UsageError("unknown-input", "cond: expected none (the network takes no guidance embedding), got one");
     feeds["cond"] = cond;
+  }
+  if (emptyContext !== undefined) {
+    if (leaves.conditioning.guidance === undefined) throw new UsageError("unknown-input", "emptyContext: expected none (there is no classifier-free guidance), got one");
+    feeds["emptyContext"] = emptyContext;
   }
   for (const [name, values] of adapter) {
     if (!leaves.adapter.has(name)) throw unknownNameError("adapter", name, [...leaves.adapter.keys()]);

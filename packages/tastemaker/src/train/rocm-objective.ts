@@ -1,6 +1,7 @@
 import type { HostData } from "@tastemaker/tensor";
 import type { TrainConfig } from "../config/train-config.ts";
 import { stackNoise } from "../models/image-sampler.ts";
+import { joinRows } from "../models/sampler-parts.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import { normalizeScore } from "../rewards/normalization.ts";
 import type { ParameterSet } from "./adamw.ts";
@@ -8,17 +9,23 @@ import { divergenceNoise, planSamples, type Sample } from "./batch-plan.ts";
 import { betaAt, updateBeta } from "./beta-controller.ts";
 import { checkDivergenceIsZero, checkStep } from "./checks.ts";
 import { type DifferentiatedReward, normalizedMeans, type Objective, weightedSum } from "./objective.ts";
-import type { RocmStep, RocmStepResult } from "./rocm-step.ts";
+import { type SamplerStep, transitionCount } from "../objectives/sampler-step.ts";
+import { backpropPlan } from "./backprop-plan.ts";
+import type { RocmStep, RocmStepResult, StepPlan } from "./rocm-step.ts";
 
 /** What ROCM works with; nothing here changes while it runs. */
 export interface RocmParts {
   readonly config: TrainConfig;
   readonly step: RocmStep;
+  /** The steps that `step` was compiled for. */
+  readonly schedule: readonly SamplerStep[];
   readonly rewards: readonly DifferentiatedReward[];
   readonly prompts: readonly string[];
   readonly contexts: TextContexts;
   /** Guidance embedding `[B, K]`, where the model takes one. */
   readonly cond: HostData | undefined;
+  /** Whether guidance is classifier-free. */
+  readonly isGuided: boolean;
   readonly latentShape: readonly number[];
   /** ΣD of a visibly changed model, for the controller of beta. */
   readonly typicalDivergence: number;
@@ -37,16 +44,21 @@ interface Computed {
   readonly divergence: number;
 }
 
-async function runBatch(parts: RocmParts, samples: readonly Sample[], adapter: ParameterSet, beta: number): Promise<RocmStepResult> {
-  const { config, step, rewards, contexts, cond, latentShape } = parts;
+/** Steps as `pictureNoise` counts them, of which the last takes no noise. */
+const drawnSteps = ({ schedule }: RocmParts): number => transitionCount(schedule) + 1;
+
+async function runBatch(parts: RocmParts, samples: readonly Sample[], adapter: ParameterSet, beta: number, plan: StepPlan | undefined): Promise<RocmStepResult> {
+  const { config, step, rewards, contexts, cond, isGuided, latentShape } = parts;
   const prompts = samples.map(({ prompt }) => prompt);
   const rewardInputs: Record<string, Readonly<Record<string, HostData>>> = {};
   for (const { reward, gradient } of rewards) rewardInputs[reward.name] = await gradient.inputsFor(prompts);
-  const options = { seed: config.seed, latentShape, steps: config.steps };
+  const options = { seed: config.seed, latentShape, steps: drawnSteps(parts) };
   return step.run({
     adapter,
     context: await contexts.batch(prompts),
     cond,
+    ...(isGuided && { emptyContext: joinRows(Array<Float32Array>(samples.length).fill(await contexts.empty())) }),
+    plan,
     ...stackNoise(samples.map(({ noise }) => noise)),
     rewardInputs,
     beta,
@@ -60,15 +72,16 @@ async function runBatch(parts: RocmParts, samples: readonly Sample[], adapter: P
  */
 async function computeIteration(parts: RocmParts, adapter: ParameterSet, iteration: number, beta: number): Promise<Computed> {
   const { config, rewards, prompts, latentShape } = parts;
-  const { batchSize, accumulation, seed, steps } = config;
+  const { batchSize, accumulation, seed } = config;
   const count = batchSize * accumulation;
-  const samples = planSamples(prompts, iteration * count, count, { seed, latentShape, steps });
+  const samples = planSamples(prompts, iteration * count, count, { seed, latentShape, steps: drawnSteps(parts) });
+  const plan = backpropPlan(config.backpropSteps, parts.schedule, { seed, iteration });
   const sums = new Map<string, Float64Array>();
   const rewardSums: Record<string, number> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, 0]));
   let [loss, divergence, magnitude] = [0, 0, 0];
   for (let start = 0; start < count; start += batchSize) {
     const part = samples.slice(start, start + batchSize);
-    const result = await runBatch(parts, part, adapter, beta);
+    const result = await runBatch(parts, part, adapter, beta, plan);
     checkStep(result, iteration, part.map(({ prompt }) => prompt));
     loss += result.loss / accumulation;
     for (let row = 0; row < batchSize; row++) {

@@ -1,7 +1,8 @@
-import type { AutoencoderConfig, DecodeOptions, Denoiser, LcmStep, LoraTarget, Scope } from "@tastemaker/diffusion";
+import type { AutoencoderConfig, DecodeOptions, Denoiser, LoraTarget, Scope } from "@tastemaker/diffusion";
 import type { Backend, HostData, HostTensor, InputSpec, Shape, Tensor } from "@tastemaker/tensor";
 
 import type { DivergenceSettings } from "../objectives/divergence.ts";
+import type { SamplerStep } from "../objectives/sampler-step.ts";
 import type { RewardNormalization } from "../rewards/normalization.ts";
 import type { ParameterSet } from "./adamw.ts";
 
@@ -21,15 +22,17 @@ export interface RewardTerm {
 
 /** The frozen model that is tuned. */
 export interface RocmModel {
-  /** The consistency model, without an adapter: its weights are leaves that hold the frozen numbers (`weight()`, constants). */
+  /** The consistency or diffusion model, without an adapter: its weights are leaves that hold the frozen numbers (`weight()`, constants). */
   readonly unet: Denoiser;
   readonly vae: { readonly scope: Scope; readonly config: AutoencoderConfig; readonly options?: DecodeOptions };
 }
 
 /** What is fixed when the programs are written. */
 export interface RocmSettings {
-  /** The N sampling steps: `lcmSteps(scheduler, steps, timesteps)`. */
-  readonly schedule: readonly LcmStep[];
+  /** The N sampling steps, of which T ≤ N are transitions to another state (`transitionCount`). */
+  readonly schedule: readonly SamplerStep[];
+  /** Scale of classifier-free guidance, of a diffusion model. */
+  readonly guidanceScale?: number | undefined;
   /** The trained adapter: y = W x + (alpha/rank)·B(A x) at every target. */
   readonly lora: { readonly targets: readonly LoraTarget[]; readonly rank: number; readonly alpha: number };
   readonly divergence: DivergenceSettings;
@@ -60,6 +63,14 @@ export type Checkpointing = "none" | "step" | "block";
 /** Adapter matrices by `<module>.lora_A.weight` `[rank, in]` and `<module>.lora_B.weight` `[out, rank]`. */
 export type AdapterValues = ReadonlyMap<string, Float32Array | Float64Array>;
 
+/** The way of one gradient, where it is not the same for all. */
+export interface StepPlan {
+  /** At most as many steps as the settings have, and the same transitions where there is a divergence. */
+  readonly schedule: readonly SamplerStep[];
+  /** K of this gradient. */
+  readonly backpropSteps: number;
+}
+
 /** Everything one gradient depends on; equal inputs give equal results. Flat row-major numbers. */
 export interface RocmStepInputs {
   readonly adapter: AdapterValues;
@@ -67,15 +78,19 @@ export interface RocmStepInputs {
   readonly context: HostData;
   /** Guidance embedding `[B, K]`; exactly when the network takes one. */
   readonly cond?: HostData | undefined;
+  /** Context of the empty prompt, `[B, L, E]`; exactly with `guidanceScale`. */
+  readonly emptyContext?: HostData | undefined;
+  /** Default: the settings' own steps. Not with checkpointing `none`, whose program is fixed. */
+  readonly plan?: StepPlan | undefined;
   /** x_0, `[B, C, H, W]` */
   readonly latents: HostData;
-  /** z_i, `[N−1, B, C, H, W]` */
+  /** z_i, `[T, B, C, H, W]` */
   readonly noise: HostData;
   /** By reward name, then by input name. Rewards without inputs may be left out. */
   readonly rewardInputs: Readonly<Record<string, Readonly<Record<string, HostData>>>>;
   /** Weight of the divergence. */
   readonly beta: number;
-  /** `[M, N−1, B, C, H, W]`; exactly for `js-sampled`. */
+  /** `[M, T, B, C, H, W]`; exactly for `js-sampled`. */
   readonly divergenceNoise?: HostData | undefined;
 }
 
@@ -87,11 +102,11 @@ export interface RocmStepResult {
   readonly loss: number;
   /** By reward name, `[B]`, neither normalised nor weighted. */
   readonly rewards: Readonly<Record<string, Numbers>>;
-  /** D_i, `[N−1][B]`; zeros for `none`. */
+  /** D_i, `[T][B]`; zeros for `none`. */
   readonly divergence: readonly Numbers[];
   /** `[B]`: reduced over steps, before β. */
   readonly divergenceTotal: Numbers;
-  /** s_i, `[N−1][B]`; zeros for `none`. */
+  /** s_i, `[T][B]`; zeros for `none`. */
   readonly s: readonly Numbers[];
   /** Gradients of the loss by the adapter, under the adapter's names. */
   readonly gradients: ParameterSet;
@@ -99,9 +114,9 @@ export interface RocmStepResult {
   readonly images: HostTensor;
   /** x_i, `[N]` tensors `[B, C, H, W]`. */
   readonly x: readonly HostTensor[];
-  /** f_θ(x_i), `[N]` tensors; the last is the sample. */
+  /** f_θ(x_i), `[N]` tensors. */
   readonly denoised: readonly HostTensor[];
-  /** f_ref(x_i), `[N−1]` tensors; empty for `none`. */
+  /** f_ref(x_i), `[T]` tensors; empty for `none`. */
   readonly reference: readonly HostTensor[];
 }
 

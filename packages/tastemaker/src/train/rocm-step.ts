@@ -2,7 +2,7 @@ import type { RocmStep, RocmStepOptions } from "./rocm-step-types.ts";
 import { compileStepwise } from "./rocm-stepwise.ts";
 import { compileWholeStep } from "./rocm-whole.ts";
 
-export type { AdapterValues, Checkpointing, Numbers, RewardTerm, RocmModel, RocmSettings, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step-types.ts";
+export type { AdapterValues, Checkpointing, Numbers, RewardTerm, RocmModel, RocmSettings, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult, StepPlan } from "./rocm-step-types.ts";
 
 /**
  * Writes and compiles the programs of one gradient step of ROCM (`objectives/rocm.ts`).

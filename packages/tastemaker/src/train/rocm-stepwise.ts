@@ -1,9 +1,10 @@
-import { type LcmStep, sinusoidOfStep } from "@tastemaker/diffusion";
+import { sinusoidOfStep } from "@tastemaker/diffusion";
 import { type Backend, type Executable, type HostData, type HostTensor, type Program, type Tensor, gradients, input, program, vjp } from "@tastemaker/tensor";
 
 import { nextState, policyAndReference, policyDenoised, rocmLoss, transitionDivergence } from "../objectives/rocm.ts";
+import { type SamplerStep, transitionCount } from "../objectives/sampler-step.ts";
 import { type RocmLeaves, checkLength, fedPoint, feedsOf, fixedFeeds, rocmLeaves, rowOf, scoreSample } from "./rocm-leaves.ts";
-import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step-types.ts";
+import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult, StepPlan } from "./rocm-step-types.ts";
 import { numbersOf } from "./rocm-whole.ts";
 
 /** One step of the trajectory, forwards and backwards. All steps of a kind share them: what depends on the timestep is fed. */
@@ -15,8 +16,8 @@ interface StepPrograms {
 }
 
 /**
- * @param isPair Whether the step is compared with the reference. The last step never is, and none without a divergence. The last step is
- *   run with a = 1, σ = 0: its `next` is the sample.
+ * @param isPair Whether the step is compared with the reference. A last step without noise never is, and none without a divergence. Such a last step
+ *   is run with a = 1, σ = 0: its `next` is the sample.
  *
  * A detached reference is not computed again: it is an input of the backward program.
  */
@@ -126,7 +127,7 @@ interface CompiledStep {
 }
 
 /** What a step depends on besides x: the coefficients as the programs take them. */
-function coefficientFeeds(leaves: RocmLeaves, step: LcmStep): Record<string, HostData> {
+function coefficientFeeds(leaves: RocmLeaves, step: SamplerStep): Record<string, HostData> {
   return {
     sinusoid: sinusoidOfStep(leaves.tuned.base.config, step.timestep),
     fromSample: Float64Array.of(step.fromSample),
@@ -136,7 +137,7 @@ function coefficientFeeds(leaves: RocmLeaves, step: LcmStep): Record<string, Hos
   };
 }
 
-/** The numbers of transition i out of `[M, N−1, …]`: `[M, …]`. */
+/** The numbers of transition i out of `[M, T, …]`: `[M, …]`. */
 function drawsOf(all: HostData | undefined, samples: number, transitions: number, i: number): HostData | undefined {
   if (all === undefined) return undefined;
   const parts = Array.from({ length: samples }, (_, draw) => rowOf(all, draw * transitions + i, samples * transitions));
@@ -149,8 +150,9 @@ function drawsOf(all: HostData | undefined, samples: number, transitions: number
 export async function compileStepwise(options: RocmStepOptions): Promise<RocmStep> {
   const leaves = rocmLeaves(options);
   const { settings, batchSize, rewards } = options;
-  const { schedule, divergence: divergenceSettings, backpropSteps = schedule.length } = settings;
-  const transitions = schedule.length - 1;
+  const { divergence: divergenceSettings } = settings;
+  const usual: StepPlan = { schedule: settings.schedule, backpropSteps: settings.backpropSteps ?? settings.schedule.length };
+  const transitions = transitionCount(usual.schedule);
   const compared = divergenceSettings.kind === "none" ? 0 : transitions;
   const isSampled = divergenceSettings.kind === "js-sampled" && transitions > 0;
   const programs = new Programs(options.backend);
@@ -159,25 +161,26 @@ export async function compileStepwise(options: RocmStepOptions): Promise<RocmSte
     const missing: Run = () => Promise.reject(new Error("this step carries no gradient"));
     return { forward: await programs.compile(forward), backward: hasBackward ? await programs.compile(backward) : missing };
   };
-  const solo = await compileStep(false, true);
-  const pair = compared > 0 ? await compileStep(true, backpropSteps > 1) : solo;
+  const pair = compared > 0 ? await compileStep(true, usual.schedule.length - usual.backpropSteps < compared) : undefined;
+  const solo = pair === undefined || compared < usual.schedule.length ? await compileStep(false, true) : pair;
+  const programsOf = (i: number): CompiledStep => (pair !== undefined && i < compared ? pair : solo);
   const tail = await programs.compile(tailProgram(options, leaves, compared));
 
   const run = async (inputs: RocmStepInputs): Promise<RocmStepResult> => {
-    const { latents, noise, divergenceNoise } = inputs;
+    const { latents, noise, divergenceNoise, plan: { schedule, backpropSteps } = usual } = inputs;
     checkLength("noise", noise, [transitions, ...leaves.latentShape]);
     if (isSampled) checkLength("divergenceNoise", divergenceNoise, [divergenceSettings.samples, transitions, ...leaves.latentShape]);
     const fixed = fixedFeeds(leaves, inputs);
     const silence = new Float64Array(latents.length);
     const feedsAt = (i: number, x: HostData): Record<string, HostData> => {
       const draws = isSampled ? drawsOf(divergenceNoise, divergenceSettings.samples, transitions, i) : undefined;
-      return { ...fixed, ...coefficientFeeds(leaves, schedule[i]!), x, noise: i < transitions ? rowOf(noise, i, transitions) : silence, ...(draws === undefined ? {} : { draws }) };
+      return { ...fixed, ...coefficientFeeds(leaves, schedule[i]!), x, noise: schedule[i]!.next !== undefined ? rowOf(noise, i, transitions) : silence, ...(draws === undefined ? {} : { draws }) };
     };
 
     const x: HostTensor[] = [{ shape: leaves.latentShape, dtype: "float32", data: latents }];
     const steps: Record<string, HostTensor>[] = [];
     for (let i = 0; i < schedule.length; i++) {
-      const step = await (i < compared ? pair : solo).forward(feedsAt(i, x[i]!.data));
+      const step = await programsOf(i).forward(feedsAt(i, x[i]!.data));
       steps.push(step);
       x.push(step["next"]!);
     }
@@ -193,7 +196,7 @@ export async function compileStepwise(options: RocmStepOptions): Promise<RocmSte
     let byNext = end["grad.sample"]!.data;
     for (let i = schedule.length - 1; i >= schedule.length - backpropSteps; i--) {
       const isPair = i < compared;
-      const results = await (isPair ? pair : solo).backward({
+      const results = await programsOf(i).backward({
         ...feedsAt(i, x[i]!.data),
         "cotangent.next": byNext,
         ...(isPair ? { reference: steps[i]!["reference"]!.data, "cotangent.divergence": rowOf(end["grad.divergence"]!.data, i, compared) } : {}),

@@ -1,6 +1,7 @@
-import { type HostTensor, type Program, type Tensor, concat, gradients, input, program, reshape, simplify, sliceAxis } from "@tastemaker/tensor";
+import { type HostTensor, type Program, type Tensor, concat, gradients, input, program, reshape, simplify, sliceAxis, UsageError } from "@tastemaker/tensor";
 
 import { rocmLoss, rocmTrajectory } from "../objectives/rocm.ts";
+import { transitionCount } from "../objectives/sampler-step.ts";
 import { type RocmLeaves, checkLength, feedsOf, fixedFeeds, rocmLeaves, scoreSample } from "./rocm-leaves.ts";
 import type { Numbers, RocmStep, RocmStepInputs, RocmStepOptions, RocmStepResult } from "./rocm-step-types.ts";
 
@@ -9,7 +10,7 @@ function pick(x: Tensor, axis: number, index: number): Tensor {
   return reshape(sliceAxis(x, axis, index, index + 1), x.shape.toSpliced(axis, 1));
 }
 
-/** `[N−1, B]` from its rows; undefined without any. */
+/** `[T, B]` from its rows; undefined without any. */
 export function stackRows(rows: readonly Tensor[]): Tensor | undefined {
   return rows.length === 0 ? undefined : concat(rows.map((row) => reshape(row, [1, ...row.shape])), 0);
 }
@@ -18,12 +19,12 @@ export function stackRows(rows: readonly Tensor[]): Tensor | undefined {
 export function wholeProgram(options: RocmStepOptions, leaves: RocmLeaves): Program {
   const { settings, model, rewards } = options;
   const { schedule, divergence: divergenceSettings } = settings;
-  const transitions = schedule.length - 1;
+  const transitions = transitionCount(schedule);
   const { latentShape } = leaves;
   const noise = transitions === 0 ? undefined : input("noise", [transitions, ...latentShape]);
   const isSampled = divergenceSettings.kind === "js-sampled" && transitions > 0;
   const draws = isSampled ? input("divergenceNoise", [divergenceSettings.samples, transitions, ...latentShape]) : undefined;
-  const perStep = (all: Tensor | undefined, axis: number): Tensor[] => (all === undefined ? [] : schedule.slice(1).map((_, i) => pick(all, axis, i)));
+  const perStep = (all: Tensor | undefined, axis: number): Tensor[] => (all === undefined ? [] : Array.from({ length: transitions }, (_, i) => pick(all, axis, i)));
   const run = rocmTrajectory(
     leaves.tuned,
     schedule,
@@ -32,7 +33,7 @@ export function wholeProgram(options: RocmStepOptions, leaves: RocmLeaves): Prog
     { latents: input("latents", latentShape), noise: perStep(noise, 0), divergenceNoise: draws && perStep(draws, 1) },
     leaves.conditioning,
   );
-  const scored = scoreSample(leaves, model, run.denoised.at(-1)!);
+  const scored = scoreSample(leaves, model, run.sample);
   const { loss, divergenceTotal } = rocmLoss(scored.rewards, stackRows(run.divergence), leaves.beta, divergenceSettings.stepReduction, options.batchSize);
   const listed = (name: string, values: readonly Tensor[]): [string, Tensor][] => values.map((value, i) => [`${name}.${i}`, value]);
   const forward = program(
@@ -63,9 +64,10 @@ export async function compileWholeStep(options: RocmStepOptions): Promise<RocmSt
   const traced = wholeProgram(options, leaves);
   const executable = await options.backend.compile(traced);
   const { schedule, divergence } = options.settings;
-  const transitions = schedule.length - 1;
+  const transitions = transitionCount(schedule);
   const run = async (inputs: RocmStepInputs): Promise<RocmStepResult> => {
-    const { latents, noise, divergenceNoise } = inputs;
+    const { latents, noise, divergenceNoise, plan } = inputs;
+    if (plan !== undefined) throw new UsageError("rocm-settings", "plan: expected none with checkpointing none, got one", "use checkpointing step, whose programs are the same for all ways");
     checkLength("noise", noise, [transitions, ...leaves.latentShape]);
     const results = await executable.run(feedsOf(traced, { ...fixedFeeds(leaves, inputs), latents, noise, ...(divergenceNoise === undefined ? {} : { divergenceNoise }) }));
     const get = (name: string): HostTensor => results[name]!;

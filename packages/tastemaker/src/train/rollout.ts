@@ -6,8 +6,8 @@ import { letSignalsIn } from "../platform/let-signals-in.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { planSamples } from "./batch-plan.ts";
 import { type TrainedReward, weightedSum } from "./objective.ts";
-import { noiseCount, type PolicySchedule } from "./policy-schedule.ts";
-import type { PolicySampler, Walk } from "./policy-sampler.ts";
+import { noiseCount, type PolicySchedule } from "../models/policy-schedule.ts";
+import type { PolicySampler, Walk } from "../models/policy-sampler.ts";
 
 export interface RolloutOptions {
   readonly sampler: PolicySampler;

@@ -1,14 +1,15 @@
+import { ddimSteps, lcmSteps } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import { needsDiffusion, policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
-import { AdaptedNetwork, type AdaptedNetworkOptions } from "../models/adapted-network.ts";
+import type { AdaptedNetworkOptions } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
-import { ImageSampler, type PictureSampler } from "../models/image-sampler.ts";
-import type { OpenedModel } from "../models/open-model.ts";
-import { samplerParts } from "../models/sampler-parts.ts";
+import type { PictureSampler } from "../models/image-sampler.ts";
+import { type OpenedModel, samplerKind } from "../models/open-model.ts";
+import { noiseSteps, openPictureSampler, type Sampling } from "../models/picture-sampler.ts";
+import { consistencySchedule, diffusionSchedule, type PolicySchedule } from "../models/policy-schedule.ts";
+import { ddimStepsOf, type SamplerStep } from "../objectives/sampler-step.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
-import { consistencySchedule, diffusionSchedule, noiseCount, type PolicySchedule } from "./policy-schedule.ts";
-import { PolicySampler } from "./policy-sampler.ts";
 
 /** How the pictures of a run are made outside of training: those of its evaluation and those that measure a reward. */
 export interface SamplerSource {
@@ -25,33 +26,39 @@ interface SourceParts {
   readonly backend: Backend;
 }
 
-/** The steps of an objective's sampler. */
-export function scheduleOf(config: TrainConfig, { parts }: Pick<OpenedModel, "parts">): PolicySchedule {
-  const { steps, timesteps, objective } = config;
-  const { eta, lastStepNoise } = policyOf(config);
-  return needsDiffusion(objective) ? diffusionSchedule(parts.scheduler, { steps, eta }) : consistencySchedule(parts.scheduler, { steps, timesteps, lastStepNoise });
+/** The sampler of a configuration's model: multistep consistency sampling, or DDIM as training samples (with the same η). */
+export function samplingOfConfig(config: TrainConfig, model: OpenedModel): Sampling {
+  const { steps, timesteps, guidanceScale, objective } = config;
+  const kind = samplerKind(model);
+  if (kind === "consistency") return { kind, steps, timesteps, guidanceScale };
+  return { kind, steps, eta: objective === "rocm" ? (config.eta ?? 1) : policyOf(config).eta, guidanceScale };
+}
+
+/** The steps of ROCM's sampler. @throws UsageError for more steps than the model has */
+export function samplerStepsOf(config: TrainConfig, model: OpenedModel): readonly SamplerStep[] {
+  const { scheduler } = model.parts;
+  const sampling = samplingOfConfig(config, model);
+  return sampling.kind === "ddim" ? ddimStepsOf(ddimSteps(scheduler, sampling.steps, sampling.eta)) : lcmSteps(scheduler, sampling.steps, sampling.timesteps);
+}
+
+/** The steps of a policy objective's sampler. */
+export function scheduleOf(config: TrainConfig, model: OpenedModel): PolicySchedule {
+  const { scheduler } = model.parts;
+  const sampling = samplingOfConfig(config, model);
+  return sampling.kind === "ddim" ? diffusionSchedule(scheduler, sampling) : consistencySchedule(scheduler, { ...sampling, lastStepNoise: policyOf(config).lastStepNoise });
 }
 
 /** How an objective's network is compiled for a batch. */
-export async function networkOptions(config: TrainConfig, { layout, contexts }: SourceParts, batchSize: number): Promise<AdaptedNetworkOptions> {
+export async function networkOptions(config: TrainConfig, { layout, contexts }: Pick<SourceParts, "layout" | "contexts">, batchSize: number): Promise<AdaptedNetworkOptions> {
   const { guidanceScale, objective } = config;
   return { layout, batchSize, contextShape: contexts.shape, guidanceScale, ...(needsDiffusion(objective) && { emptyContext: await contexts.empty() }) };
 }
 
-/** The sampler that belongs to a configuration's objective: multistep consistency sampling, or DDIM as training samples (with the same η). */
-export function samplerSource(config: TrainConfig, parts: SourceParts): SamplerSource {
-  const { model, layout, contexts, backend } = parts;
-  if (!needsDiffusion(config.objective)) {
-    const settings = { steps: config.steps, timesteps: config.timesteps, guidanceScale: config.guidanceScale };
-    return { noiseSteps: config.steps, open: (batchSize, isTuned) => ImageSampler.open(model, { settings, batchSize, contextShape: contexts.shape, ...(isTuned && { layout }) }, backend) };
-  }
-  const schedule = scheduleOf(config, model);
+/** The sampler of a configuration, for evaluations and measurements. */
+export function samplerSource(config: TrainConfig, { model, layout, contexts, backend }: SourceParts): SamplerSource {
+  const sampling = samplingOfConfig(config, model);
   return {
-    noiseSteps: noiseCount(schedule) + 1,
-    open: async (batchSize) => {
-      const weights = samplerParts(model);
-      const network = await AdaptedNetwork.open(weights, await networkOptions(config, parts, batchSize), backend);
-      return PolicySampler.open(network, schedule, weights, backend);
-    },
+    noiseSteps: noiseSteps(model, sampling),
+    open: (batchSize, isTuned) => openPictureSampler(model, sampling, { batchSize, contexts, ...(isTuned && { layout }) }, backend),
   };
 }

@@ -2,13 +2,13 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import { plannedLooks } from "../config/load-config.ts";
-import { needsDiffusion, type ObjectiveName } from "../config/policy-setting.ts";
+import { needsDiffusion } from "../config/policy-setting.ts";
 import type { MetricSetting, RewardSetting, TrainConfig } from "../config/train-config.ts";
 import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { isRemoteName, type LocateOptions, pinWeights } from "../hub/locate-weights.ts";
 import { adapterLayout, initialAdapter } from "../models/adapter.ts";
 import { isWorldModel, worldName, worldPart } from "../models/emoji-world.ts";
-import { isFullSize, openModel, type OpenedModel, requireConsistencyModel, requireDiffusionModel } from "../models/open-model.ts";
+import { isFullSize, openModel, type OpenedModel, requireConsistencyModel, requireDiffusionModel, samplerKind } from "../models/open-model.ts";
 import { TextContexts } from "../models/text-contexts.ts";
 import { collectGarbage } from "../platform/collect-garbage.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
@@ -150,8 +150,14 @@ function evaluationRules(config: TrainConfig, trained: readonly WeightedMetric[]
   };
 }
 
-/** A model of the kind that an objective tunes. @throws UsageError `model-kind` */
-function requireModelOf(objective: ObjectiveName, model: OpenedModel): OpenedModel {
+/** A model of the kind that an objective tunes. @throws UsageError `model-kind`, `sampler-option` for settings of the other kind of sampler */
+function requireModelOf({ objective, eta, timesteps }: TrainConfig, model: OpenedModel): OpenedModel {
+  if (objective === "rocm") {
+    const kind = samplerKind(model);
+    if (kind === "consistency" && eta !== undefined) throw new UsageError("sampler-option", `eta: expected a diffusion model, got ${model.name}, a consistency model (at setting eta)`, "eta is a setting of DDIM; leave it out, or use a model such as emoji-teacher");
+    if (kind === "ddim" && timesteps !== "linspace") throw new UsageError("sampler-option", `timesteps: expected a consistency model, got ${model.name}, which DDIM samples (at setting timesteps)`, "DDIM spaces its steps evenly; set steps");
+    return model;
+  }
   if (needsDiffusion(objective)) return requireDiffusionModel(model, objective);
   return requireConsistencyModel(model, "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, distil it first with `tastemaker distill`, or train a diffusion model with the objective ddpo, dpok or d3po");
 }
@@ -162,7 +168,7 @@ function requireModelOf(objective: ObjectiveName, model: OpenedModel): OpenedMod
  */
 export async function openSession(config: TrainConfig, warn: (text: string) => void, fetching: LocateOptions = {}): Promise<TrainSession> {
   const backend = await openNodeBackend({ threads: config.threads, provider: config.provider });
-  const model = requireModelOf(config.objective, await openModel(config.model, { imageSize: config.imageSize, fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
+  const model = requireModelOf(config, await openModel(config.model, { imageSize: config.imageSize, fetching, ...(config.modelConfig === undefined ? {} : { configs: config.modelConfig }) }));
   const prompts = await resolvePrompts(config.prompts);
   const heldOut = await resolvePrompts(config.evaluation.prompts, config.evaluation.count);
   const shared = prompts.prompts.filter((prompt) => heldOut.prompts.includes(prompt));

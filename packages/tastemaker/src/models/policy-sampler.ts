@@ -1,7 +1,7 @@
 import type { Backend, Executable } from "@tastemaker/tensor";
-import type { AdaptedNetwork } from "../models/adapted-network.ts";
-import type { AppliedAdapter, PictureRequest, PictureSampler } from "../models/image-sampler.ts";
-import { compileDecoder, joinRows, type SamplerParts, splitRows } from "../models/sampler-parts.ts";
+import type { AdaptedNetwork } from "./adapted-network.ts";
+import type { AppliedAdapter, PictureRequest, PictureSampler } from "./image-sampler.ts";
+import { compileDecoder, joinRows, type SamplerParts, splitRows } from "./sampler-parts.ts";
 import type { PolicySchedule, WalkStep } from "./policy-schedule.ts";
 
 /** What a batch of pictures passed through: all that the densities of its steps need. */
@@ -29,7 +29,7 @@ function nextLatent(x: Float32Array, output: Float32Array, { meanFromSample, mea
   return next;
 }
 
-/** Makes pictures by Gaussian steps of any family (`policy-schedule.ts`), with an adapter; the pictures of training by policy objectives, and those of its evaluation. */
+/** Makes pictures by Gaussian steps of any family (`policy-schedule.ts`), with or without an adapter: the pictures of training by policy objectives, and all of diffusion models. */
 export class PolicySampler implements PictureSampler {
   readonly #network: AdaptedNetwork;
   readonly #schedule: PolicySchedule;
@@ -46,7 +46,7 @@ export class PolicySampler implements PictureSampler {
   }
 
   /** Samples one full batch and keeps the way. @param requests exactly as many as the network's batch has rows */
-  async walk(requests: readonly PictureRequest[], adapter: AppliedAdapter): Promise<Walk> {
+  async walk(requests: readonly PictureRequest[], adapter?: AppliedAdapter): Promise<Walk> {
     const { steps, decoded } = this.#schedule;
     const context = joinRows(requests.map((request) => request.context));
     const x = [joinRows(requests.map(({ noise }) => noise.latent))];
@@ -64,7 +64,7 @@ export class PolicySampler implements PictureSampler {
   }
 
   /** The pictures, planar RGB in [0, 1], `[3, S, S]` each. */
-  async sample(requests: readonly PictureRequest[], adapter: AppliedAdapter): Promise<Float32Array[]> {
+  async sample(requests: readonly PictureRequest[], adapter?: AppliedAdapter): Promise<Float32Array[]> {
     const { batchSize } = this.#network;
     const pictures: Float32Array[] = [];
     for (let start = 0; start < requests.length; start += batchSize) {
