@@ -1,0 +1,76 @@
+import { meanOf } from "../report/paired-statistics.ts";
+import { type CurvePoint, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
+
+/** ROCM with a divergence: the methods that have a beta. */
+export const regularisedMethods = ["rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"] as const satisfies readonly Method[];
+export type RegularisedMethod = (typeof regularisedMethods)[number];
+
+/** What one beta of a sweep reached. */
+export interface BetaCandidate {
+  readonly beta: number;
+  /** Mean over seeds of `heldOutGain` at the last evaluation. */
+  readonly gain: number;
+  readonly seeds: number;
+}
+
+/** The beta that a sweep recommends for one reward and divergence. */
+export interface BetaChoice {
+  readonly reward: TrainedReward;
+  readonly method: RegularisedMethod;
+  readonly beta: number;
+  readonly gain: number;
+  /** Every beta of the sweep, increasing. */
+  readonly candidates: readonly BetaCandidate[];
+}
+
+/** The paper's metrics that a run does not train on. */
+export function heldOutMetrics(reward: TrainedReward): readonly string[] {
+  return paperMetrics.filter((name) => name !== reward);
+}
+
+/**
+ * Mean gain over the paper's metrics that are not trained on, each in standard errors of the untrained model's mean on the curve's prompts: √n times the gain in
+ * standard deviations of the base model, with the same n for every metric, run and beta. So it orders runs as standard deviations do, and needs the curve alone.
+ *
+ * @returns undefined when the curve has none of these metrics
+ */
+export function heldOutGain(reward: TrainedReward, first: CurvePoint, point: CurvePoint): number | undefined {
+  const gains = heldOutMetrics(reward).flatMap((name) => {
+    const [base, score] = [first.scores[name], point.scores[name]];
+    return base === undefined || score === undefined ? [] : [score.gain / (base.standardError > 0 ? base.standardError : 1)];
+  });
+  return gains.length === 0 ? undefined : meanOf(gains);
+}
+
+/**
+ * The beta of Table 1 for every reward and divergence that has a sweep: the highest `heldOutGain` at the end of training, mean over seeds; of equals the smaller.
+ *
+ * Only runs of the part `sweep` count, so runs that are added later for the chosen beta never change the choice. It looks at the prompts of the training curve, not at the final
+ * ones, and at neither the gold preference nor the judge. A run whose gain is no number loses.
+ */
+export function chooseBeta(records: readonly RunRecord[]): BetaChoice[] {
+  return trainedRewards.flatMap((reward) =>
+    regularisedMethods.flatMap((method) => {
+      const gains = new Map<number, number[]>();
+      for (const { spec, curve } of records) {
+        if (spec.part !== "sweep" || spec.reward !== reward || spec.method !== method || typeof spec.beta !== "number") continue;
+        const gain = curve.length < 2 ? undefined : heldOutGain(reward, curve[0]!, curve.at(-1)!);
+        if (gain !== undefined) gains.set(spec.beta, [...(gains.get(spec.beta) ?? []), Number.isFinite(gain) ? gain : Number.NEGATIVE_INFINITY]);
+      }
+      const candidates = [...gains].sort(([a], [b]) => a - b).map(([beta, list]) => ({ beta, gain: meanOf(list), seeds: list.length }));
+      if (candidates.length === 0) return [];
+      const best = candidates.reduce((first, second) => (second.gain > first.gain ? second : first));
+      return [{ reward, method, beta: best.beta, gain: best.gain, candidates }];
+    }),
+  );
+}
+
+/** The recommended beta; undefined where there is no sweep or the method has no beta. */
+export function chosenBeta(choices: readonly BetaChoice[], reward: TrainedReward, method: Method): number | undefined {
+  return choices.find((choice) => choice.reward === reward && choice.method === method)?.beta;
+}
+
+/** Whether a method has a beta. */
+export function isRegularised(method: Method): method is RegularisedMethod {
+  return (regularisedMethods as readonly string[]).includes(method);
+}
