@@ -1,6 +1,7 @@
 import { InternalError, uniform } from "@tastemaker/tensor";
 import type { BootstrapOptions, Interval } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
+import { normalCdf, normalQuantile } from "../../evaluate/normal-distribution.ts";
 import { meanOf, standardErrorOf, studentQuantile } from "../../report/paired-statistics.ts";
 
 /*
@@ -63,7 +64,7 @@ export function drawPrompts(prompts: number, options: BootstrapOptions): PromptD
 }
 
 /** Draws of seeds: `[R × S]`, each sample's shares. Independent between groups; equal for one group and one number of seeds. */
-function drawSeeds(seeds: number, group: string, { seed, resamples }: BootstrapOptions): Float64Array {
+export function drawSeeds(seeds: number, group: string, { seed, resamples }: BootstrapOptions): Float64Array {
   const shares = new Float64Array(resamples * seeds);
   if (seeds === 1) return shares.fill(1);
   const draws = uniform({ seed, stream: `experiment/bootstrap-seeds/${group}`, indices: [seeds] }, resamples * seeds);
@@ -158,11 +159,22 @@ export function estimateOf({ mean, draws, prompts, parts }: Sampled): Estimate {
   return { mean, standardError: Math.sqrt(variance), low: mean - reach, high: mean + reach };
 }
 
-/** The samples' own 2.5th and 97.5th percentiles, for statistics that are no sums (times, counts); infinite ones keep their place in the order. */
-export function percentileInterval(samples: readonly number[]): Interval {
+/**
+ * Ends of the interval at percentiles of the samples, for statistics that are no sums (times, medians); infinite ones keep their place in the order. The levels are those of ±t instead of
+ * ±1.96, t of Student's distribution, because bootstrap samples of few seeds reach too little far (Hesterberg, The American Statistician 69(4), 2015).
+ */
+export function percentileInterval(samples: readonly number[], degrees: number): Interval {
   const sorted = Float64Array.from(samples).sort();
   const last = sorted.length - 1;
-  return { low: sorted[Math.max(0, Math.ceil(0.025 * sorted.length) - 1)]!, high: sorted[Math.min(last, Math.floor(0.975 * sorted.length))]! };
+  const level = normalCdf(-quantileFor(Math.max(1, degrees)));
+  return { low: sorted[Math.max(0, Math.ceil(level * sorted.length) - 1)]!, high: sorted[Math.min(last, Math.floor((1 - level) * sorted.length))]! };
+}
+
+/** The estimate with its interval widened so that `comparisons` of them hold together in 95 of 100 cases (Bonferroni; the ratio of quantiles is the normal distribution's). */
+export function widenFor({ mean, standardError, low, high }: Estimate, comparisons: number): Estimate {
+  if (low === null || high === null) return { mean, standardError, low, high };
+  const factor = normalQuantile(1 - 0.025 / Math.max(1, comparisons)) / normalQuantile(0.975);
+  return { mean, standardError, low: mean - factor * (mean - low), high: mean + factor * (high - mean) };
 }
 
 /** Whether an interval lies on one side of 0: 1 above, −1 below, 0 when it holds 0 or there is none. */
