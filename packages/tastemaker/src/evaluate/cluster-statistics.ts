@@ -43,7 +43,7 @@ export function estimateMeans(lists: readonly (readonly number[])[], options: Bo
  * Wilson's interval of a share from `effective` independent pairs, with Student's quantile instead of the normal one. Never empty, also at 0 and 1, where a bootstrap's would be.
  * Source: Wilson 1927; effective numbers as in Korn and Graubard 1998.
  */
-function wilson(share: number, effective: number, quantile: number): Interval {
+export function wilson(share: number, effective: number, quantile: number): Interval {
   const squared = quantile ** 2 / effective;
   const centre = (share + squared / 2) / (1 + squared);
   const half = (quantile * Math.sqrt((share * (1 - share)) / effective + squared / (4 * effective))) / (1 + squared);
