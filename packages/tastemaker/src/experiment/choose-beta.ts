@@ -49,10 +49,12 @@ export function heldOutGain(reward: TrainedReward, first: CurvePoint, point: Cur
  * ones, and at neither the gold preference nor the judge. A run whose gain is no number loses.
  */
 export function chooseBeta(records: readonly RunRecord[]): BetaChoice[] {
+  // Sums of floating point depend on the order of their terms; the choice must not depend on that of the records.
+  const ordered = [...records].sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1));
   return trainedRewards.flatMap((reward) =>
     regularisedMethods.flatMap((method) => {
       const gains = new Map<number, number[]>();
-      for (const { spec, curve } of records) {
+      for (const { spec, curve } of ordered) {
         if (spec.part !== "sweep" || spec.reward !== reward || spec.method !== method || typeof spec.beta !== "number") continue;
         const gain = curve.length < 2 ? undefined : heldOutGain(reward, curve[0]!, curve.at(-1)!);
         if (gain !== undefined) gains.set(spec.beta, [...(gains.get(spec.beta) ?? []), Number.isFinite(gain) ? gain : Number.NEGATIVE_INFINITY]);
