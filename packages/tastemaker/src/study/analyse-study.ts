@@ -128,20 +128,27 @@ type Oriented = ReturnType<typeof orient>[number];
 function strengthsOf(question: Question, votes: readonly Oriented[], { seed, resamples }: BootstrapOptions): MethodStrength[] {
   const pairs = [...new Set(votes.map(({ pair }) => pair))];
   const people = [...new Set(votes.map(({ annotator }) => annotator))];
-  const places = votes.map(({ pair, annotator }) => [pairs.indexOf(pair), people.indexOf(annotator)] as const);
-  const contests = [...groupBy(votes.map((vote, index) => ({ ...vote, index })), ({ first, second }) => JSON.stringify([first, second])).values()];
-  const fit = (weight: (index: number) => number): Map<string, number> =>
+  const [pairPlace, personPlace] = [new Map(pairs.map((pair, place) => [pair, place])), new Map(people.map((person, place) => [person, place]))];
+  const contests = [...groupBy(votes, ({ first, second }) => JSON.stringify([first, second])).values()].map((list) => ({
+    first: list[0]!.first,
+    second: list[0]!.second,
+    values: Float64Array.from(list, ({ value }) => value),
+    pairs: Uint32Array.from(list, ({ pair }) => pairPlace.get(pair)!),
+    people: Uint32Array.from(list, ({ annotator }) => personPlace.get(annotator)!),
+  }));
+  const fit = (ofPairs: Float64Array, ofPeople: Float64Array): Map<string, number> =>
     bradleyTerry(
-      contests.map((list) => {
+      contests.map(({ first, second, values, ...places }) => {
         let [wins, losses] = [0, 0];
-        for (const { index, value } of list) {
-          wins += weight(index) * value;
-          losses += weight(index) * (1 - value);
+        for (let i = 0; i < values.length; i++) {
+          const weight = ofPairs[places.pairs[i]!]! * ofPeople[places.people[i]!]!;
+          wins += weight * values[i]!;
+          losses += weight * (1 - values[i]!);
         }
-        return { first: list[0]!.first, second: list[0]!.second, wins, losses };
+        return { first, second, wins, losses };
       }),
     );
-  const found = fit(() => 1);
+  const found = fit(new Float64Array(pairs.length).fill(1), new Float64Array(people.length).fill(1));
   const clusters = Math.min(pairs.length, people.length);
   const samples = new Map([...found.keys()].map((method) => [method, [] as number[]]));
   for (let sample = 0; sample < (clusters < 2 ? 0 : resamples); sample++) {
@@ -149,7 +156,7 @@ function strengthsOf(question: Question, votes: readonly Oriented[], { seed, res
     const [ofPairs, ofPeople] = [new Float64Array(pairs.length), new Float64Array(people.length)];
     for (let i = 0; i < pairs.length; i++) ofPairs[Math.floor(draw[i]! * pairs.length)]! += 1;
     for (let i = 0; i < people.length; i++) ofPeople[Math.floor(draw[pairs.length + i]! * people.length)]! += 1;
-    for (const [method, strength] of fit((index) => ofPairs[places[index]![0]]! * ofPeople[places[index]![1]]!)) samples.get(method)!.push(strength);
+    for (const [method, strength] of fit(ofPairs, ofPeople)) samples.get(method)!.push(strength);
   }
   return [...found].map(([method, strength]) => {
     const list = samples.get(method)!;

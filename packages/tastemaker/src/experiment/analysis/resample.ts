@@ -26,11 +26,12 @@ import { meanOf, standardErrorOf, studentQuantile } from "../../report/paired-st
 /** One row per seed of training, one column per prompt. */
 export type Grid = readonly (readonly number[])[];
 
-/** How often each bootstrap sample drew each prompt, as shares: `[R × P]`. */
+/** How often each bootstrap sample drew each prompt. */
 export interface PromptDraws {
   readonly prompts: number;
   readonly options: BootstrapOptions;
-  readonly shares: Float64Array;
+  /** `[R × P]`; small numbers, so that all of them stay in the processor's cache. */
+  readonly counts: Uint16Array;
 }
 
 /** What is known of the error of one independent set of seeds. */
@@ -54,13 +55,13 @@ const samplesPerAddress = 50;
 
 /** Draws the prompts of every bootstrap sample. */
 export function drawPrompts(prompts: number, options: BootstrapOptions): PromptDraws {
-  const shares = new Float64Array(options.resamples * prompts);
+  const counts = new Uint16Array(options.resamples * prompts);
   for (let start = 0; start < options.resamples; start += samplesPerAddress) {
     const count = Math.min(samplesPerAddress, options.resamples - start);
     const draws = uniform({ seed: options.seed, stream: "experiment/bootstrap-prompts", indices: [start / samplesPerAddress] }, count * prompts);
-    for (let i = 0; i < draws.length; i++) shares[(start + Math.floor(i / prompts)) * prompts + Math.floor(draws[i]! * prompts)]! += 1 / prompts;
+    for (let i = 0; i < draws.length; i++) counts[(start + Math.floor(i / prompts)) * prompts + Math.floor(draws[i]! * prompts)]! += 1;
   }
-  return { prompts, options, shares };
+  return { prompts, options, counts };
 }
 
 /** Draws of seeds: `[R × S]`, each sample's shares. Independent between groups; equal for one group and one number of seeds. */
@@ -79,7 +80,7 @@ export function drawSeeds(seeds: number, group: string, { seed, resamples }: Boo
  *   of the error between seeds, and the interval speaks of prompts alone.
  */
 export function sampleGrid(grid: Grid, draws: PromptDraws, group: string): Sampled {
-  const { prompts, shares, options } = draws;
+  const { prompts, counts, options } = draws;
   const seeds = grid.length;
   if (seeds === 0 || grid.some((row) => row.length !== prompts)) throw new InternalError(`bootstrap: expected rows of ${prompts} prompts, got ${grid.map((row) => row.length).join(", ") || "none"}`);
   const seedShares = drawSeeds(seeds, group, options);
@@ -93,9 +94,9 @@ export function sampleGrid(grid: Grid, draws: PromptDraws, group: string): Sampl
     for (let s = 0; s < seeds; s++) {
       const row = rows[s]!;
       let sum = 0;
-      for (let p = 0; p < prompts; p++) sum += shares[offset + p]! * row[p]!;
-      rowMeans[s] = sum;
-      all += sum / seeds;
+      for (let p = 0; p < prompts; p++) sum += counts[offset + p]! * row[p]!;
+      rowMeans[s] = sum / prompts;
+      all += sum / prompts / seeds;
     }
     let value = all;
     for (let s = 0; s < seeds; s++) value += widen * seedShares[sample * seeds + s]! * (rowMeans[s]! - all);
