@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chooseBeta, chosenBeta } from "./choose-beta.ts";
+import { chooseBeta, chosenBeta, tableBetas } from "./choose-beta.ts";
 import type { RunRecord } from "./run-record.ts";
 import { syntheticBase, syntheticRun } from "./testing/synthetic-records.ts";
 
@@ -29,6 +29,24 @@ describe("the choice of beta", () => {
     expect(chooseBeta(records)[0]!.beta).toBe(3);
     const later = [1, 2, 3].map((seed) => syntheticRun(base, { part: "main", method: "rocm-kl", beta: 1, seed, effect: () => 9 }));
     expect(chooseBeta([...records, ...later].reverse())).toEqual(chooseBeta(records));
+  });
+
+  it("looks at the final prompts where the base model's scores of them are given, and lets a run that broke off lose", () => {
+    // The final scores of 20 prompts have more noise than differences between these gains.
+    const records = sweep({ 1: 0.1, 3: 2, 10: 1 });
+    expect(chooseBeta(records, base)[0]!.beta).toBe(3);
+    const swapped = records.map((record) => ({ ...record, curve: records.find(({ spec }) => spec.beta === { 1: 3, 3: 10, 10: 1 }[record.spec.beta as 1 | 3 | 10])!.curve }));
+    expect(chooseBeta(swapped, base)[0]!.beta).toBe(3);
+    expect(chooseBeta(swapped)[0]!.beta).not.toBe(3);
+    const broken = records.map((record) => (record.spec.beta === 3 && record.spec.seed === 2 ? { ...record, final: null } : record));
+    expect(chooseBeta(broken, base)[0]!.beta).toBe(10);
+    expect(chooseBeta(records.map((record) => ({ ...record, final: null })), base)).toEqual([]);
+  });
+
+  it("is for the table what the other seeds were trained with, whatever chose it", () => {
+    const records = [...sweep({ 1: 0.1, 3: 2 }), syntheticRun(base, { part: "main", method: "rocm-kl", beta: 1, seed: 2 })];
+    expect(tableBetas(records, base)[0]!.beta).toBe(1);
+    expect(tableBetas(records.slice(0, -1), base)[0]!.beta).toBe(3);
   });
 
   it("lets a run lose whose gain is no number, and has no choice without a sweep", () => {

@@ -1,7 +1,7 @@
 import { type Backend, referenceBackend } from "@tastemaker/tensor";
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import { paperStudy } from "../../study/simulate-study.ts";
-import { type BetaChoice, chooseBeta } from "../choose-beta.ts";
+import { type BetaChoice, tableBetas } from "../choose-beta.ts";
 import { type BaseRecord, goldMetrics, paperMetrics, type RunRecord, trainedRewards } from "../run-record.ts";
 import { type BetaTable, betaTable } from "./beta-table.ts";
 import { type Claim, judgeClaims } from "./claims.ts";
@@ -52,7 +52,7 @@ export const defaultBootstrap: BootstrapOptions = { seed: 1, resamples: 2000 };
  * @throws UsageError `record-metric`, `record-prompts` for records that do not fit `base`
  */
 export async function analyseRecords(records: readonly RunRecord[], base: BaseRecord, options: AnalysisOptions = defaultBootstrap): Promise<Analysis> {
-  const choices = chooseBeta(records);
+  const choices = tableBetas(records, base);
   const metrics = [...paperMetrics, ...goldMetrics];
   const methods = trainedRewards.map((reward) => methodTable(records, base, reward, choices, options)).filter(({ rows }) => rows.length > 0);
   const equalEvaluations = methods.map(({ reward }) => equalEvaluationsTable(records, base, reward, choices, options));

@@ -1,6 +1,6 @@
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
-import { type BetaChoice, heldOutMetrics } from "../choose-beta.ts";
+import { type BetaChoice, chosenBeta, heldOutMetrics, isRegularised } from "../choose-beta.ts";
 import { type BaseRecord, baseOf, type Method, methods, type RunRecord, type TrainedReward } from "../run-record.ts";
 import { estimateSeeds, interpolate, lineOf } from "./curves.ts";
 import { drawPrompts, estimateOf, type PromptDraws, sampleGrid, type Sampled, sideOf, subtract } from "./resample.ts";
@@ -36,6 +36,8 @@ export interface MethodTable {
   readonly prompts: number | null;
   readonly bases: readonly { readonly model: "emoji" | "emoji-teacher"; readonly scores: Readonly<Record<string, Estimate>> }[];
   readonly rows: readonly MethodRow[];
+  /** Trainings that broke off and so are missing from the rows. */
+  readonly brokeOff: readonly string[];
   /** Reward evaluations at which the rows were read; null: each at the end of its training. */
   readonly atEvaluations: number | null;
 }
@@ -47,6 +49,12 @@ export const unseenMetrics: readonly string[] = ["gold", "judge"];
 function end({ runs }: RunGroup): Pick<MethodRow, "iterations" | "trainSeconds" | "rewardEvaluations"> {
   const { spec, secondsPerIteration, rewardEvaluationsPerIteration } = runs[0]!;
   return { iterations: spec.iterations, trainSeconds: spec.iterations * secondsPerIteration, rewardEvaluations: spec.iterations * rewardEvaluationsPerIteration };
+}
+
+/** Trainings of a reward's rows that should have been scored and were not. */
+function brokenOff(records: readonly RunRecord[], reward: TrainedReward, choices: readonly BetaChoice[]): string[] {
+  const isRow = ({ spec }: RunRecord): boolean => (spec.part === "main" || spec.part === "sweep") && (!isRegularised(spec.method) || spec.beta === chosenBeta(choices, reward, spec.method));
+  return records.filter((record) => record.spec.reward === reward && record.spec.isScored && record.final === null && isRow(record)).map(({ spec }) => spec.id).sort();
 }
 
 /** Marks the largest, and those whose difference to it holds 0. */
@@ -94,7 +102,7 @@ export function methodTable(records: readonly RunRecord[], base: BaseRecord, rew
   const all = groupRuns(records);
   const groups = methods.flatMap((method) => rowOf(all, choices, reward, method) ?? []);
   const heldOut = heldOutMetrics(reward);
-  return { reward, heldOut, unseen: unseenMetrics, prompts: base.prompts.length, bases: baseRows(base, [...heldOut, reward, ...unseenMetrics], draws), rows: rowsAtEnd(groups, base, reward, draws), atEvaluations: null };
+  return { reward, heldOut, unseen: unseenMetrics, prompts: base.prompts.length, bases: baseRows(base, [...heldOut, reward, ...unseenMetrics], draws), rows: rowsAtEnd(groups, base, reward, draws), brokeOff: brokenOff(records, reward, choices), atEvaluations: null };
 }
 
 /** Mean and gain of one metric at a number of reward evaluations, between the neighbouring evaluations of the curve. */
@@ -138,7 +146,7 @@ export function equalEvaluationsTable(records: readonly RunRecord[], base: BaseR
       heldOut: null,
     };
   });
-  return { reward, heldOut: heldOutMetrics(reward), unseen: unseenMetrics, prompts: null, bases: baseRows(base, metrics, draws), rows, atEvaluations };
+  return { reward, heldOut: heldOutMetrics(reward), unseen: unseenMetrics, prompts: null, bases: baseRows(base, metrics, draws), rows, brokeOff: brokenOff(records, reward, choices), atEvaluations };
 }
 
 /** A row of Table 4. */

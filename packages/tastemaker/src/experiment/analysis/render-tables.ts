@@ -15,11 +15,13 @@ export interface RenderedTable {
   readonly text: string;
   /** What the numbers are, besides what holds for the whole report. */
   readonly note: string;
-  /** Part of the experiment that makes its runs, as `--only` takes it. */
-  readonly only: string;
+  /** Part of the experiment that makes its runs, as `--only` takes it; null where it needs none of its own. */
+  readonly only: string | null;
 }
 
 const seedsText = (seeds: readonly number[]): string => `seeds ${seeds.join(", ")}`;
+
+const brokenText = (brokeOff: readonly string[]): string => (brokeOff.length === 0 ? "" : ` Broke off and therefore missing: ${brokeOff.join(", ")}.`);
 
 /** One number per run of a table, or their range. */
 function range(values: readonly number[], unit: string): string {
@@ -61,14 +63,14 @@ function methodTables({ methods, equalEvaluations, prompts }: Analysis): Rendere
       name: `table-1-${table.reward}`,
       title: `Table 1: trained on ${table.reward}`,
       text: `${scoresTable(table)}\n${gainsTable(table)}`,
-      note: `Equal training time (${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of calibrated training, ${range(table.rows.map(({ iterations }) => iterations), " iterations")}); ${prompts} held-out prompts, one picture each on equal noise; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}; ${bolds}. "mean gain": over the metrics that are not trained on, in standard deviations of the own base model's scores.`,
+      note: `Equal training time (${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of calibrated training, ${range(table.rows.map(({ iterations }) => iterations), " iterations")}); ${prompts} held-out prompts, one picture each on equal noise; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}; ${bolds}. "mean gain": over the metrics that are not trained on, in standard deviations of the own base model's scores. β by that mean over the sweep's runs, on these prompts.${brokenText(table.brokeOff)}`,
       only: "table1",
     })),
     ...equalEvaluations.map((table): RenderedTable => ({
       name: `table-1-${table.reward}-equal-evaluations`,
       title: `Table 1 at equal reward evaluations: trained on ${table.reward}`,
       text: `${scoresTable(table)}\n${gainsTable(table)}`,
-      note: `Read from the training curves (their own prompts) at ${formatNumber(table.atEvaluations ?? Number.NaN)} reward evaluations, the most that every method reached, after ${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of training; base rows are those of the final prompts; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}. Differences between methods count as independent here, so bold is generous.`,
+      note: `Read from the training curves (their own prompts) at ${formatNumber(table.atEvaluations ?? Number.NaN)} reward evaluations, the most that every method reached, after ${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of training; base rows are those of the final prompts; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}. Differences between methods count as independent here, so bold is generous.${brokenText(table.brokeOff)}`,
       only: "table1",
     })),
   ];
@@ -132,7 +134,7 @@ function divergenceTables({ divergences, costs }: Analysis): RenderedTable[] {
       title: "Table 3: divergences between two Gaussian steps",
       text: markdownTable(["divergence", "f(t)", "closed form", ...distances, "slope at s = 0", "sd of one draw at d = 1"], rows, 3) + cost,
       note: "s = d², d the distance of the means in standard deviations. Each value: exact, in float64 from the code that training differentiates; then the mean of 100 000 sampled terms ± its 95 % interval.",
-      only: "table3",
+      only: null,
     },
   ];
 }
@@ -194,7 +196,7 @@ function matchedTables({ matched }: Analysis): RenderedTable[] {
       title: "Does a divergence buy more than stopping sooner?",
       text: `${markdownTable(["chosen β of each reward", "metric", "rewards", "difference (95 %)"], pooled, 2)}\n${markdownTable(["reward", "divergence", "β", "metric", "trained gain", "difference", "seeds", "without a match"], rows, 4)}`,
       note: "Gain at the end of a run with a divergence minus the gain of the run without one where it first had the same trained reward, in standard deviations of the base model's scores; bold: the β of Table 1.",
-      only: "fig4",
+      only: "table2",
     },
   ];
 }
@@ -216,7 +218,7 @@ function studyTables({ studies }: Analysis): RenderedTable[] {
       title: "User study with simulated people",
       text: markdownTable(["reward", "method against RLCM", "question", "win rate, ties half", "wins", "ties", "losses", "Fleiss' κ", "Krippendorff's α"], rows, 3),
       note: `No person took part: ${size?.annotators ?? 0} simulated annotators judge ${size?.pairs ?? 0} pairs by the hidden taste's parts and the judge, each with own weights, noise, threshold for ties and leaning to one side. The answers have the format of a real study (\`tastemaker study analyse FILE\`). Intervals know that answers of one person and of one pair go together.`,
-      only: "study",
+      only: "fig3",
     },
   ];
 }
@@ -230,7 +232,7 @@ function claimTables({ claims }: Analysis): RenderedTable[] {
       title: "What the paper claims, and what is so here",
       text: `${markdownTable(["claim", "verdict", "effect (95 %)", "unit"], rows, 4)}\nRules, fixed before any result was seen:\n\n${rules.join("\n")}\n`,
       note: "Rewards are taken as they are: intervals speak of other seeds and prompts, not of other rewards.",
-      only: "claims",
+      only: null,
     },
   ];
 }

@@ -1,5 +1,4 @@
-import { join } from "node:path";
-import { answersCsv } from "../../study/answers.ts";
+import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { ensureFolder } from "../../storage/ensure-folder.ts";
 import type { BaseRecord, RunRecord } from "../run-record.ts";
@@ -11,8 +10,6 @@ export interface ReportOptions extends Partial<AnalysisOptions> {
   readonly budget: string;
   /** Pictures that lie in the folder already or will, by their path in it: shown after the claims. */
   readonly figures?: readonly { readonly path: string; readonly title: string; readonly only: string }[];
-  /** Folder for the simulated answers, one CSV per reward (about a megabyte each); not written without it. */
-  readonly answers?: string;
 }
 
 /** Numbers of data files: six significant digits, more than any interval here has. */
@@ -48,30 +45,47 @@ function provenance(records: readonly RunRecord[], base: BaseRecord): string {
   return `${records.length} runs, seeds ${seeds.join(", ") || "none"}; ${base.prompts.length} held-out prompts. Machine: ${machine}. ${versions}. Commit ${distinct(environments.map(({ commit }) => commit ?? "unknown"))}.`;
 }
 
+const commandOf = (only: string | null, budget: string): string => (only === null ? `tastemaker experiment report --budget ${budget}` : `tastemaker experiment paper --only ${only} --budget ${budget}`);
+
 function section({ title, text, note, only }: RenderedTable, budget: string, level: string): string {
-  return `${level} ${title}\n\n${text}\n${note}\n\n\`tastemaker experiment paper --only ${only} --budget ${budget}\`\n`;
+  return `${level} ${title}\n\n${text}\n${note}\n\n\`${commandOf(only, budget)}\`\n`;
+}
+
+export interface Report {
+  /** For the figures. */
+  readonly analysis: Analysis;
+  /** Text by path below the results' folder: `tables/*.md`, `data/*.json`, `README.md`. */
+  readonly files: Readonly<Record<string, string>>;
 }
 
 /**
- * Writes `tables/*.md`, `data/*.json` and `README.md` of the paper's experiments below `out`.
- *
- * @returns the analysis, for the figures
- * @throws UsageError `record-metric`, `record-prompts` for records that do not fit `base`; those of `writeFileAtomic`
+ * Tables, data and README of the paper's experiments. The same records and options give the same text, byte for byte.
+ * @throws UsageError `record-metric`, `record-prompts` for records that do not fit `base`
  */
-export async function writeReport(records: readonly RunRecord[], base: BaseRecord, out: string, { budget, figures = [], answers, ...options }: ReportOptions): Promise<Analysis> {
+export async function makeReport(records: readonly RunRecord[], base: BaseRecord, { budget, figures = [], ...options }: ReportOptions): Promise<Report> {
   const analysis = await analyseRecords(records, base, { ...defaultBootstrap, ...options });
   const tables = renderTables(analysis);
   const origin = provenance(records, base);
-  for (const folder of ["tables", "data"]) await ensureFolder(join(out, folder));
-  for (const table of tables) await writeFileAtomic(join(out, "tables", `${table.name}.md`), `${section(table, budget, "#")}\n${origin}\n`);
-  for (const [name, value] of Object.entries(reportData(analysis))) await writeFileAtomic(join(out, "data", `${name}.json`), json(value));
-  if (answers !== undefined) {
-    await ensureFolder(answers);
-    for (const study of analysis.studies) await writeFileAtomic(join(answers, `study-${study.reward}.csv`), answersCsv(study.answers));
-  }
   const [claims, ...rest] = tables;
-  const pictures = figures.map(({ path, title, only }) => `## ${title}\n\n![${title}](${path})\n\n\`tastemaker experiment paper --only ${only} --budget ${budget}\`\n`);
-  const intro = `# The paper's experiments in the emoji world, budget \`${budget}\`\n\n${origin}\n\nMade from the records in \`runs/\` by \`tastemaker experiment report --budget ${budget}\`; all of it, training included, by \`tastemaker experiment paper --budget ${budget}\`. Intervals are of 95 % over seeds of training and prompts together (crossed bootstrap, Student's quantiles for few seeds); single tables lie in \`tables/\`, their numbers in \`data/\`.\n`;
-  await writeFileAtomic(join(out, "README.md"), [intro, section(claims!, budget, "##"), ...pictures, ...rest.map((table) => section(table, budget, "##"))].join("\n"));
+  const pictures = figures.map(({ path, title, only }) => `## ${title}\n\n![${title}](${path})\n\n\`${commandOf(only, budget)}\`\n`);
+  const intro = `# The paper's experiments in the emoji world, budget \`${budget}\`\n\n${origin}\n\nMade from the records in \`runs/\` by \`tastemaker experiment report --budget ${budget}\`; all of it, training included, by \`tastemaker experiment paper --budget ${budget}\`. Intervals are of 95 % over seeds of training and prompts together (crossed bootstrap, Student's quantiles for few seeds); where there is one seed they speak of prompts alone. Single tables lie in \`tables/\`, their numbers in \`data/\`.\n`;
+  const files = {
+    "README.md": [intro, section(claims!, budget, "##"), ...pictures, ...rest.map((table) => section(table, budget, "##"))].join("\n"),
+    ...Object.fromEntries(tables.map((table) => [`tables/${table.name}.md`, `${section(table, budget, "#")}\n${origin}\n`])),
+    ...Object.fromEntries(Object.entries(reportData(analysis)).map(([name, value]) => [`data/${name}.json`, json(value)])),
+  };
+  return { analysis, files };
+}
+
+/**
+ * Writes `makeReport`'s files below `out`.
+ * @throws UsageError as `makeReport` and `writeFileAtomic`
+ */
+export async function writeReport(records: readonly RunRecord[], base: BaseRecord, out: string, options: ReportOptions): Promise<Analysis> {
+  const { analysis, files } = await makeReport(records, base, options);
+  for (const [path, text] of Object.entries(files)) {
+    await ensureFolder(dirname(join(out, path)));
+    await writeFileAtomic(join(out, path), text);
+  }
   return analysis;
 }
