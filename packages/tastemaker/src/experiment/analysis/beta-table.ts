@@ -4,7 +4,7 @@ import { meanOf } from "../../report/paired-statistics.ts";
 import { type BetaChoice, type RegularisedMethod, regularisedMethods } from "../choose-beta.ts";
 import { type BaseRecord, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { estimateSeeds } from "./curves.ts";
-import { combine, drawPrompts, estimateOf, type PromptDraws, sampleGrid, type Sampled } from "./resample.ts";
+import { combine, drawPrompts, estimateOf, estimateValues, type PromptDraws, sampleGrid, type Sampled } from "./resample.ts";
 import { groupName, groupRuns, preferenceGrid, type RunGroup, sweepOf } from "./select-runs.ts";
 
 /** A beta and how often the gold preference takes its pictures over the base model's. */
@@ -46,7 +46,7 @@ export interface StoppingRow {
 
 export interface BetaTable {
   readonly rows: readonly BetaRow[];
-  /** Mean of `autoOfBest` over all rows. */
+  /** Mean of `autoOfBest` over all rows. Its interval is between rows (each a training of its own) where rows have a single seed, otherwise over seeds and prompts. */
   readonly autoOfBest: Estimate | null;
   readonly stopping: readonly StoppingRow[];
 }
@@ -132,7 +132,7 @@ export function betaTable(records: readonly RunRecord[], base: BaseRecord, choic
   const mean = (values: readonly number[]): number => meanOf(pairs.map((_, index) => values[2 * index]! / values[2 * index + 1]!));
   return {
     rows: all.map(({ row }) => row),
-    autoOfBest: pairs.length === 0 ? null : estimateOf(combine(pairs.flat(), mean)),
+    autoOfBest: pairs.length === 0 ? null : pairs.flat().some(({ isSingleSeed }) => isSingleSeed) ? estimateValues(pairs.map(([auto, best]) => auto.mean / best.mean)) : estimateOf(combine(pairs.flat(), mean)),
     stopping: trainedRewards.flatMap((reward) => stoppingRow(groups, reward) ?? []),
   };
 }

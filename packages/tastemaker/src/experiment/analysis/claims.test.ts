@@ -83,6 +83,14 @@ describe("the claims", () => {
     expect(decided.wrong / decided.total).toBeLessThan(0.12);
   }, 120_000);
 
+  it("are undecided where every training has a single seed, however large the effect", () => {
+    const claims = claimsOf(world(paper).filter(({ spec }) => spec.seed === 1));
+    for (const id of ["regularised-at-least-baselines", "no-regularisation-overfits", "kl-hellinger-best", "diffusion-baselines-lose", "appeal-over-alignment", "rocm-sooner-than-rlcm"]) expect([id, claims.get(id)!.verdict]).toEqual([id, "undecided here"]);
+    expect(claims.get("kl-hellinger-best")!.evidence).toContain("single seed");
+    // Many trainings of one seed each are as good as several seeds where they are averaged.
+    expect(claims.get("interior-optimum")!.verdict).toBe("holds");
+  });
+
   it("are undecided without runs", () => {
     for (const { verdict, effect } of claimsOf([]).values()) expect([verdict, effect]).toEqual(["undecided here", null]);
   });

@@ -6,7 +6,7 @@ import { type BaseRecord, baseOf, type Method, methods, type RunRecord, type Tra
 import { autoTarget, type BetaTable } from "./beta-table.ts";
 import type { MatchedReward } from "./matched-reward.ts";
 import type { PreferenceCurve } from "./preference-by-beta.ts";
-import { combine, drawPrompts, estimateOf, type Grid, percentileInterval, type PromptDraws, sampleGrid, type Sampled, sideOf } from "./resample.ts";
+import { combine, drawPrompts, estimateOf, estimateValues, type Grid, percentileInterval, type PromptDraws, sampleGrid, type Sampled, sideOf } from "./resample.ts";
 import { baseScores, baseSpread, finalGrid, groupName, groupRuns, rowOf, type RunGroup, standardGainGrid } from "./select-runs.ts";
 import { type SampledSpeed, speedGoals } from "./time-to-quality.ts";
 
@@ -29,9 +29,12 @@ export interface Claim {
 /** What "match" means: a difference in held-out gain of this many standard deviations of the base model's scores is none that a person would see. */
 export const matchMargin = 0.05;
 
+/** Said where a training has a single seed: nothing is then known of how much another seed would differ. */
+const singleSeed = "trainings with a single seed decide nothing";
+
 /** The side of an interval as a verdict on "is positive". */
-function positive(effect: Estimate | null): Verdict {
-  const side = effect === null ? 0 : sideOf(effect);
+function positive(effect: Estimate | null, isSingleSeed = false): Verdict {
+  const side = effect === null || isSingleSeed ? 0 : sideOf(effect);
   return side === 1 ? "holds" : side === -1 ? "does not hold" : "undecided here";
 }
 
@@ -111,10 +114,11 @@ function contrast(value: Value, reward: TrainedReward, first: readonly Method[],
 }
 
 /** The mean of contrasts over rewards, each reward as it is: the interval is over seeds and prompts. */
-function pool(contrasts: readonly (readonly [TrainedReward, Sampled])[]): { effect: Estimate | null; evidence: string } {
-  if (contrasts.length === 0) return { effect: null, evidence: "runs are missing" };
-  const effect = estimateOf(combine(contrasts.map(([, sampled]) => sampled), meanOf));
-  return { effect, evidence: contrasts.map(([reward, sampled]) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
+function pool(contrasts: readonly (readonly [TrainedReward, Sampled])[]): { effect: Estimate | null; isSingleSeed: boolean; evidence: string } {
+  if (contrasts.length === 0) return { effect: null, isSingleSeed: false, evidence: "runs are missing" };
+  const pooled = combine(contrasts.map(([, sampled]) => sampled), meanOf);
+  const { isSingleSeed } = pooled;
+  return { effect: estimateOf(pooled), isSingleSeed, evidence: (isSingleSeed ? `${singleSeed}; ` : "") + contrasts.map(([reward, sampled]) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
 }
 
 const number = (value: number | null): string => (value === null ? "–" : value.toFixed(3).replace("-", "−"));
@@ -131,7 +135,7 @@ const sd = "standard deviations of the base model's scores, mean over the paper'
 
 function outperforms(id: string, claim: string, value: Value, unit: string): Claim {
   const baselines: readonly Method[] = ["rlcm", "ddpo", "d3po", "dpok"];
-  const { effect } = pool(perReward(value, regularisedMethods, baselines));
+  const { effect, isSingleSeed } = pool(perReward(value, regularisedMethods, baselines));
   const singles = trainedRewards.flatMap((reward) => baselines.flatMap((baseline) => {
     const sampled = contrast(value, reward, regularisedMethods, [baseline]);
     return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled) }];
@@ -142,11 +146,11 @@ function outperforms(id: string, claim: string, value: Value, unit: string): Cla
   return {
     id,
     claim,
-    verdict: isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
+    verdict: isSingleSeed ? "undecided here" : isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
     effect,
     unit,
     rule: `Mean over the four divergences minus mean over the baselines, mean over rewards. "Outperform or match" holds when its 95 % interval is above −${matchMargin} and no single baseline with any reward is better by more than ${matchMargin} beyond its interval; it does not hold when the interval is below −${matchMargin} or more than a quarter of the ${singles.length} single comparisons are.`,
-    evidence: singles.length === 0 ? "runs are missing" : singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
+    evidence: singles.length === 0 ? "runs are missing" : (isSingleSeed ? `${singleSeed}; ` : "") + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
   };
 }
 
@@ -156,7 +160,7 @@ function overfits(heldOut: Value, trained: Value): Claim {
   return {
     id: "no-regularisation-overfits",
     claim: "Without regularisation ROCM overfits: it gains more of the trained reward and less on the other metrics than with a divergence.",
-    verdict: both(positive(lost.effect), positive(won.effect)),
+    verdict: both(positive(lost.effect, lost.isSingleSeed), positive(won.effect, won.isSingleSeed)),
     effect: lost.effect,
     unit: sd,
     rule: "Held-out gain with a divergence (mean of four) minus without, and trained gain without minus with, mean over rewards: holds when both 95 % intervals are above 0; does not hold when one is below.",
@@ -165,7 +169,7 @@ function overfits(heldOut: Value, trained: Value): Claim {
 }
 
 function simple(id: string, claim: string, unit: string, rule: string, pooled: ReturnType<typeof pool>, sign: 1 | -1 = 1): Claim {
-  const verdict = positive(pooled.effect);
+  const verdict = positive(pooled.effect, pooled.isSingleSeed);
   const turned: Verdict = verdict === "holds" ? "does not hold" : verdict === "does not hold" ? "holds" : verdict;
   return { id, claim, verdict: sign === 1 ? verdict : turned, effect: pooled.effect, unit, rule, evidence: pooled.evidence };
 }
@@ -203,23 +207,44 @@ function sooner(id: string, claim: string, speed: readonly SampledSpeed[], goal 
   };
 }
 
+/** A curve read at the place where the other rewards' curves of the same divergence have their optimum. */
+interface CrossRead {
+  /** Gold preference there minus that at the smallest and at the largest beta; 0 where the others' optimum is that end. */
+  readonly overSmallest: number;
+  readonly overLargest: number;
+  /** Predicted preference at the smallest beta minus that there. */
+  readonly predictedRise: number;
+}
+
+/** Reads every curve at a place that its own luck did not choose. Curves are comparable by place: all sweeps of a divergence have the same multiples of a reward's unit. */
+function crossRead(curves: readonly PreferenceCurve[]): CrossRead[] {
+  return curves.flatMap((curve) => {
+    const others = curves.filter((other) => other.method === curve.method && other.reward !== curve.reward && other.points.length === curve.points.length);
+    if (others.length === 0 || curve.points.length < 3) return [];
+    const means = curve.points.map((_, place) => meanOf(others.map(({ points }) => points[place]!.gold.mean)));
+    const [first, best, last] = [curve.points[0]!, curve.points[means.indexOf(Math.max(...means))]!, curve.points.at(-1)!];
+    return [{ overSmallest: best.gold.mean - first.gold.mean, overLargest: best.gold.mean - last.gold.mean, predictedRise: first.predicted.mean - best.predicted.mean }];
+  });
+}
+
 function interiorOptimum(curves: readonly PreferenceCurve[]): Claim {
+  const reads = crossRead(curves);
+  const of = (value: (read: CrossRead) => number): Estimate | null => (reads.length < 2 ? null : estimateValues(reads.map(value)));
+  const [small, large, rise] = [of((read) => read.overSmallest), of((read) => read.overLargest), of((read) => read.predictedRise)];
   const inside = curves.filter(({ isInterior }) => isInterior);
   const hacked = curves.filter((curve) => curve.hacked.length > 0);
-  // At the end of highest gold preference of a curve: better than the far end beyond its interval.
-  const monotone = curves.filter(({ overSmallest, overLargest }) => (overSmallest === null && overLargest !== null && sideOf(overLargest) === 1) || (overLargest === null && overSmallest !== null && sideOf(overSmallest) === 1));
-  const falls = curves.flatMap(({ predictedRise }) => (predictedRise !== null && sideOf(predictedRise) === -1 ? [predictedRise] : []));
-  const holds = curves.length > 0 && inside.length >= curves.length / 2 && falls.length === 0;
-  const fails = curves.length > 0 && inside.length === 0 && monotone.length > curves.length / 2;
-  const largest = curves.flatMap(({ overSmallest, points }) => (overSmallest === null || points.length < 3 ? [] : [overSmallest])).sort((a, b) => b.mean - a.mean);
+  const isFalling = rise !== null && sideOf(rise) === -1;
   return {
     id: "interior-optimum",
     claim: "Beta has an optimum for the actual preference, below which the predicted preference goes on rising while the actual one falls.",
-    verdict: holds ? "holds" : fails ? "does not hold" : "undecided here",
-    effect: largest.length === 0 ? null : largest[Math.floor(largest.length / 2)]!,
-    unit: "share of prompts preferred to the base model's picture (gold) at the best beta minus that at the smallest, of the median curve",
-    rule: "Per reward and divergence: an optimum is inside when gold preference there is above that at the smallest and at the largest beta, beyond 95 % intervals widened for the number of betas. Holds when at least half of the curves have it inside and in none the predicted preference is lower at the smallest beta than at the optimum beyond its interval; does not hold when no curve has it inside and more than half are best at one end beyond the interval.",
-    evidence: curves.length === 0 ? "runs are missing" : `inside in ${inside.length} of ${curves.length} curves, best at an end in ${monotone.length}, hacked betas in ${hacked.length}`,
+    verdict: isFalling ? "does not hold" : both(positive(small), positive(large)),
+    effect: small,
+    unit: "share of prompts preferred to the base model's picture (gold) at the optimum minus that at the smallest beta",
+    rule: "Each curve (reward and divergence) is read at the place of the other rewards' optimum, so that its own luck does not choose it. Holds when gold preference there is above that at the smallest and above that at the largest beta (95 % intervals between curves) and the predicted preference is not lower at the smallest beta; does not hold when one of the differences is below 0 or the predicted preference is lower. Needs two rewards.",
+    evidence:
+      curves.length === 0
+        ? "runs are missing"
+        : `over the largest beta ${large === null ? "–" : text(large)}; predicted at the smallest beta minus there ${rise === null ? "–" : text(rise)}; by their own intervals an optimum is inside in ${inside.length} of ${curves.length} curves, and betas below it are hacked in ${hacked.length}`,
   };
 }
 
@@ -233,11 +258,11 @@ function appealOverAlignment(cells: Cells): Claim {
   return {
     id: "appeal-over-alignment",
     claim: "With the aesthetic reward ROCM is far ahead of RLCM in visual appeal and hardly in agreement with the prompt.",
-    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal)), positive(effect)),
+    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal), appeal?.isSingleSeed), positive(effect, lead?.isSingleSeed)),
     effect,
     unit: "gain over RLCM in gold appeal minus that in the judge's agreement, each in standard deviations of the base model's scores",
     rule: "Mean over the four divergences minus RLCM, trained on the aesthetic reward: holds when the 95 % intervals of the lead in appeal and of the lead in appeal minus the lead in agreement are both above 0; does not hold when one is below.",
-    evidence: appeal === undefined || alignment === undefined ? "runs are missing" : `appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
+    evidence: appeal === undefined || alignment === undefined ? "runs are missing" : `${appeal.isSingleSeed ? `${singleSeed}; ` : ""}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
   };
 }
 

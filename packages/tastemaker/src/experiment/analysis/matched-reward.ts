@@ -1,9 +1,9 @@
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
-import { meanOf, standardErrorOf } from "../../report/paired-statistics.ts";
+import { meanOf } from "../../report/paired-statistics.ts";
 import { type BetaChoice, chosenBeta, type RegularisedMethod, regularisedMethods } from "../choose-beta.ts";
 import { type BaseRecord, type Method, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { firstReach, interpolate, type Line, lineOf, meanLine } from "./curves.ts";
-import { quantileFor } from "./resample.ts";
+import { estimateValues } from "./resample.ts";
 import { baseSpread, groupRuns, type RunGroup, sweepOf } from "./select-runs.ts";
 
 /*
@@ -44,15 +44,6 @@ export interface MatchedReward {
   readonly rows: readonly MatchedRow[];
   /** Over all rewards and chosen betas of one divergence, and over all of them (`method` null). */
   readonly pooled: readonly { readonly method: RegularisedMethod | null; readonly metric: (typeof matchedMetrics)[number]; readonly rewards: number; readonly difference: Estimate | null }[];
-}
-
-/** Mean and 95 % interval by Student's distribution; without an interval below two values. */
-export function estimateValues(values: readonly number[]): Estimate {
-  const mean = meanOf(values);
-  if (values.length < 2) return { mean, standardError: null, low: null, high: null };
-  const standardError = standardErrorOf(values);
-  const reach = quantileFor(values.length - 1) * standardError;
-  return { mean, standardError, low: mean - reach, high: mean + reach };
 }
 
 const gainLine = (run: RunRecord, base: BaseRecord, metric: string): Line => lineOf(run, (point) => point.iteration, ({ scores }) => (scores[metric] === undefined ? undefined : scores[metric].gain / baseSpread(base, "emoji", metric)));

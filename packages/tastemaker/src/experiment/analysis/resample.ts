@@ -48,6 +48,8 @@ export interface Sampled {
   readonly draws: Float64Array;
   readonly prompts: number;
   readonly parts: readonly SeedPart[];
+  /** Whether some of its trainings have a single seed, so that the interval speaks of prompts alone. */
+  readonly isSingleSeed: boolean;
 }
 
 /** Samples per address of random numbers: an address costs as much as a few hundred numbers. */
@@ -104,7 +106,7 @@ export function sampleGrid(grid: Grid, draws: PromptDraws, group: string): Sampl
   }
   const means = grid.map(meanOf);
   const parts = seeds > 1 ? [{ group, variance: standardErrorOf(means) ** 2, seeds }] : [];
-  return { mean: meanOf(means), draws: samples, prompts, parts };
+  return { mean: meanOf(means), draws: samples, prompts, parts, isSingleSeed: seeds === 1 };
 }
 
 function varianceOf(values: Float64Array): number {
@@ -129,7 +131,7 @@ export function combine(inputs: readonly Sampled[], f: (means: readonly number[]
     const slope = (moved - value) / step;
     return input.parts.map((part) => ({ ...part, variance: slope ** 2 * part.variance }));
   });
-  return { mean: value, draws, prompts: inputs[0]!.prompts, parts };
+  return { mean: value, draws, prompts: inputs[0]!.prompts, parts, isSingleSeed: inputs.some(({ isSingleSeed }) => isSingleSeed) };
 }
 
 /** `a − b` on the same prompts. */
@@ -158,6 +160,15 @@ export function estimateOf({ mean, draws, prompts, parts }: Sampled): Estimate {
   const ofPrompts = Math.max(0, variance - seeds.reduce((sum, part) => sum + part.variance, 0));
   const reach = quantileFor(satterthwaite([...seeds, { variance: ofPrompts, degrees: Math.max(1, prompts - 1) }])) * Math.sqrt(variance);
   return { mean, standardError: Math.sqrt(variance), low: mean - reach, high: mean + reach };
+}
+
+/** Mean and 95 % interval by Student's distribution; without an interval below two values. */
+export function estimateValues(values: readonly number[]): Estimate {
+  const mean = meanOf(values);
+  if (values.length < 2) return { mean, standardError: null, low: null, high: null };
+  const standardError = standardErrorOf(values);
+  const reach = quantileFor(values.length - 1) * standardError;
+  return { mean, standardError, low: mean - reach, high: mean + reach };
 }
 
 /**

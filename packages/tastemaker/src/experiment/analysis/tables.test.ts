@@ -2,7 +2,7 @@ import { onnxBackend, referenceBackend } from "@tastemaker/tensor";
 import * as ort from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
 import { chooseBeta } from "../choose-beta.ts";
-import { type Method, methods, type RunRecord } from "../run-record.ts";
+import type { Method, RunRecord } from "../run-record.ts";
 import { syntheticBase, syntheticMetrics, syntheticRun } from "../testing/synthetic-records.ts";
 import { betaTable } from "./beta-table.ts";
 import { benchDivergences, divergenceTable } from "./divergence-table.ts";
