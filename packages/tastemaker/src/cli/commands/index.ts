@@ -13,6 +13,7 @@ import { register as registerReport } from "./report.ts";
 import { register as registerResume } from "./resume.ts";
 import { register as registerReward } from "./reward.ts";
 import { register as registerScore } from "./score.ts";
+import { register as registerStudy } from "./study.ts";
 import { register as registerTokenize } from "./tokenize.ts";
 import { register as registerTrain } from "./train.ts";
 import { register as registerWorld } from "./world.ts";
@@ -36,6 +37,7 @@ export function registerCommands(program: Command): void {
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
   registerWorld(program, async () => (await import("../../worlds/emoji/world-command.ts")).runWorld);
   registerReplay(program, async () => (await import("../../replay/replay-command.ts")).runReplay);
+  registerStudy(program, async () => (await import("../../study/study-command.ts")).runStudy);
   registerReport(program);
   registerInspect(program);
   registerTokenize(program);

@@ -1,0 +1,91 @@
+import { dirname, join } from "node:path";
+import { writeFileAtomic } from "../../storage/atomic-file.ts";
+import { ensureFolder } from "../../storage/ensure-folder.ts";
+import type { BaseRecord, RunRecord } from "../run-record.ts";
+import { type Analysis, type AnalysisOptions, analyseRecords, defaultBootstrap } from "./analyse-records.ts";
+import { type RenderedTable, renderTables } from "./render-tables.ts";
+
+export interface ReportOptions extends Partial<AnalysisOptions> {
+  /** Budget of the runs, for the commands beside the tables. */
+  readonly budget: string;
+  /** Pictures that lie in the folder already or will, by their path in it: shown after the claims. */
+  readonly figures?: readonly { readonly path: string; readonly title: string; readonly only: string }[];
+}
+
+/** Numbers of data files: six significant digits, more than any interval here has. */
+function json(value: unknown): string {
+  return `${JSON.stringify(value, (_, part: unknown) => (typeof part === "number" && Number.isFinite(part) ? Number(part.toPrecision(6)) : part), 1)}\n`;
+}
+
+/** Content of `data/*.json`, by name. */
+export function reportData(analysis: Analysis): Readonly<Record<string, unknown>> {
+  return {
+    claims: analysis.claims,
+    "table-1": analysis.methods,
+    "table-1-equal-evaluations": analysis.equalEvaluations,
+    "table-2": { choices: analysis.choices, ...analysis.beta },
+    "table-3": { divergences: analysis.divergences, costs: analysis.costs },
+    "table-4": analysis.bases,
+    "figure-4": analysis.preference,
+    "figure-5": analysis.curves,
+    "matched-reward": analysis.matched,
+    "time-to-quality": analysis.speed,
+    "user-study": analysis.studies.map(({ reward, method, analysis: result }) => ({ reward, method, ...result })),
+  };
+}
+
+const distinct = (values: readonly string[]): string => [...new Set(values)].sort().join("; ");
+
+/** What holds for every table: how many runs, which machine, which commit. */
+function provenance(records: readonly RunRecord[], base: BaseRecord): string {
+  const environments = [...records, base].map(({ environment }) => environment);
+  const seeds = [...new Set(records.map(({ spec }) => spec.seed))].sort((a, b) => a - b);
+  const machine = distinct(environments.map(({ cpu, threads, platform }) => `${cpu}, ${threads} thread${threads === 1 ? "" : "s"}, ${platform}`));
+  const versions = distinct(environments.map(({ tastemaker, onnxruntime, node }) => `tastemaker ${tastemaker}, onnxruntime ${onnxruntime}, Node ${node}`));
+  return `${records.length} runs, seeds ${seeds.join(", ") || "none"}; ${base.prompts.length} held-out prompts. Machine: ${machine}. ${versions}. Commit ${distinct(environments.map(({ commit }) => commit ?? "unknown"))}.`;
+}
+
+const commandOf = (only: string | null, budget: string): string => (only === null ? `tastemaker experiment report --budget ${budget}` : `tastemaker experiment paper --only ${only} --budget ${budget}`);
+
+function section({ title, text, note, only }: RenderedTable, budget: string, level: string): string {
+  return `${level} ${title}\n\n${text}\n${note}\n\n\`${commandOf(only, budget)}\`\n`;
+}
+
+export interface Report {
+  /** For the figures. */
+  readonly analysis: Analysis;
+  /** Text by path below the results' folder: `tables/*.md`, `data/*.json`, `README.md`. */
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/**
+ * Tables, data and README of the paper's experiments. The same records and options give the same text, byte for byte.
+ * @throws UsageError `record-metric`, `record-prompts` for records that do not fit `base`
+ */
+export async function makeReport(records: readonly RunRecord[], base: BaseRecord, { budget, figures = [], ...options }: ReportOptions): Promise<Report> {
+  const analysis = await analyseRecords(records, base, { ...defaultBootstrap, ...options });
+  const tables = renderTables(analysis);
+  const origin = provenance(records, base);
+  const [claims, ...rest] = tables;
+  const pictures = figures.map(({ path, title, only }) => `## ${title}\n\n![${title}](${path})\n\n\`${commandOf(only, budget)}\`\n`);
+  const intro = `# The paper's experiments in the emoji world, budget \`${budget}\`\n\n${origin}\n\nMade from the records in \`runs/\` by \`tastemaker experiment report --budget ${budget}\`; all of it, training included, by \`tastemaker experiment paper --budget ${budget}\`. Intervals are of 95 % over seeds of training and prompts together (crossed bootstrap, Student's quantiles for few seeds); where there is one seed they speak of prompts alone. Single tables lie in \`tables/\`, their numbers in \`data/\`.\n`;
+  const files = {
+    "README.md": [intro, section(claims!, budget, "##"), ...pictures, ...rest.map((table) => section(table, budget, "##"))].join("\n"),
+    ...Object.fromEntries(tables.map((table) => [`tables/${table.name}.md`, `${section(table, budget, "#")}\n${origin}\n`])),
+    ...Object.fromEntries(Object.entries(reportData(analysis)).map(([name, value]) => [`data/${name}.json`, json(value)])),
+  };
+  return { analysis, files };
+}
+
+/**
+ * Writes `makeReport`'s files below `out`.
+ * @throws UsageError as `makeReport` and `writeFileAtomic`
+ */
+export async function writeReport(records: readonly RunRecord[], base: BaseRecord, out: string, options: ReportOptions): Promise<Analysis> {
+  const { analysis, files } = await makeReport(records, base, options);
+  for (const [path, text] of Object.entries(files)) {
+    await ensureFolder(dirname(join(out, path)));
+    await writeFileAtomic(join(out, path), text);
+  }
+  return analysis;
+}

@@ -1,0 +1,112 @@
+import { meanOf } from "../report/paired-statistics.ts";
+import { type BaseRecord, baseOf, type CurvePoint, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
+
+/** ROCM with a divergence: the methods that have a beta. */
+export const regularisedMethods = ["rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"] as const satisfies readonly Method[];
+export type RegularisedMethod = (typeof regularisedMethods)[number];
+
+/** What one beta of a sweep reached. */
+export interface BetaCandidate {
+  readonly beta: number;
+  /** Mean over seeds of the held-out gain; −Infinity where a run broke off. */
+  readonly gain: number;
+  readonly seeds: number;
+}
+
+/** The beta that a sweep recommends for one reward and divergence. */
+export interface BetaChoice {
+  readonly reward: TrainedReward;
+  readonly method: RegularisedMethod;
+  readonly beta: number;
+  readonly gain: number;
+  /** Every beta of the sweep, increasing. */
+  readonly candidates: readonly BetaCandidate[];
+}
+
+/** The paper's metrics that a run does not train on. */
+export function heldOutMetrics(reward: TrainedReward): readonly string[] {
+  return paperMetrics.filter((name) => name !== reward);
+}
+
+/**
+ * Mean gain over the paper's metrics that are not trained on, each in standard errors of the untrained model's mean on the curve's prompts: √n times the gain in
+ * standard deviations of the base model, with the same n for every metric, run and beta. So it orders runs as standard deviations do, and needs the curve alone.
+ *
+ * @returns undefined when the curve has none of these metrics
+ */
+export function heldOutGain(reward: TrainedReward, first: CurvePoint, point: CurvePoint): number | undefined {
+  const gains = heldOutMetrics(reward).flatMap((name) => {
+    const [base, score] = [first.scores[name], point.scores[name]];
+    return base === undefined || score === undefined ? [] : [score.gain / (base.standardError > 0 ? base.standardError : 1)];
+  });
+  return gains.length === 0 ? undefined : meanOf(gains);
+}
+
+/** Mean gain of the final scores over the paper's metrics that are not trained on, in standard deviations of the base model's; undefined without final scores. */
+export function finalHeldOutGain({ spec, final }: Pick<RunRecord, "spec" | "final">, base: BaseRecord): number | undefined {
+  if (final === null) return undefined;
+  const before = base.scores[baseOf(spec.method)];
+  const gains = heldOutMetrics(spec.reward).flatMap((name) => {
+    const [first, last] = [before[name], final[name]];
+    if (first === undefined || last === undefined) return [];
+    const mean = meanOf(first);
+    const deviation = Math.sqrt(first.reduce((sum, score) => sum + (score - mean) ** 2, 0) / Math.max(1, first.length - 1));
+    return deviation > 0 ? [(meanOf(last) - mean) / deviation] : [];
+  });
+  return gains.length === 0 ? undefined : meanOf(gains);
+}
+
+/**
+ * The beta of Table 1 for every reward and divergence that has a sweep: the highest held-out gain at the end of training, mean over seeds; of equals the smaller.
+ *
+ * Only runs of the part `sweep` count, so runs that are added later for the chosen beta never change the choice. Neither the gold preference nor the judge is looked at. A run that broke
+ * off loses to every other.
+ *
+ * @param base With it the gain is that of the final prompts (`finalHeldOutGain`), without it that of the training curve's last evaluation (`heldOutGain`).
+ */
+export function chooseBeta(records: readonly RunRecord[], base?: BaseRecord): BetaChoice[] {
+  // Sums of floating point depend on the order of their terms; the choice must not depend on that of the records.
+  const ordered = [...records].sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1));
+  const gainOf = (record: RunRecord): number | undefined => {
+    const { spec, curve } = record;
+    if (base !== undefined) return finalHeldOutGain(record, base);
+    return curve.length < 2 ? undefined : heldOutGain(spec.reward, curve[0]!, curve.at(-1)!);
+  };
+  return trainedRewards.flatMap((reward) =>
+    regularisedMethods.flatMap((method) => {
+      const gains = new Map<number, number[]>();
+      for (const record of ordered) {
+        const { spec } = record;
+        if (spec.part !== "sweep" || spec.reward !== reward || spec.method !== method || typeof spec.beta !== "number") continue;
+        const gain = gainOf(record);
+        gains.set(spec.beta, [...(gains.get(spec.beta) ?? []), gain !== undefined && Number.isFinite(gain) ? gain : Number.NEGATIVE_INFINITY]);
+      }
+      const candidates = [...gains].sort(([a], [b]) => a - b).map(([beta, list]) => ({ beta, gain: meanOf(list), seeds: list.length }));
+      if (candidates.every(({ gain }) => gain === Number.NEGATIVE_INFINITY)) return [];
+      const best = candidates.reduce((first, second) => (second.gain > first.gain ? second : first));
+      return [{ reward, method, beta: best.beta, gain: best.gain, candidates }];
+    }),
+  );
+}
+
+/**
+ * The betas of Table 1's rows: the sweep's choice, but where the part `main` has runs of one beta that one, because these are the row's seeds, whatever chose it.
+ */
+export function tableBetas(records: readonly RunRecord[], base: BaseRecord): BetaChoice[] {
+  return chooseBeta(records, base).map((choice) => {
+    const trained = new Set(records.flatMap(({ spec }) => (spec.part === "main" && spec.reward === choice.reward && spec.method === choice.method && typeof spec.beta === "number" ? [spec.beta] : [])));
+    const [beta] = trained;
+    if (beta === undefined || trained.size > 1) return choice;
+    return { ...choice, beta, gain: choice.candidates.find((candidate) => candidate.beta === beta)?.gain ?? choice.gain };
+  });
+}
+
+/** The recommended beta; undefined where there is no sweep or the method has no beta. */
+export function chosenBeta(choices: readonly BetaChoice[], reward: TrainedReward, method: Method): number | undefined {
+  return choices.find((choice) => choice.reward === reward && choice.method === method)?.beta;
+}
+
+/** Whether a method has a beta. */
+export function isRegularised(method: Method): method is RegularisedMethod {
+  return (regularisedMethods as readonly string[]).includes(method);
+}
