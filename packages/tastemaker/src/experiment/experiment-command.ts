@@ -36,7 +36,7 @@ function neededBases(budget: Budget, selection: Selection): BaseKind[] {
 }
 
 function locked(path: string, { pid, host, startedAt }: LockOwner): UsageError {
-  return new UsageError("experiment-locked", `experiment: expected no other process at work on it, got process ${pid} on ${host} since ${startedAt} (lock ${path})`, "wait for it, stop it, or choose another --budget");
+  return new UsageError("experiment-locked", `experiment: expected no other process at work on it, got process ${pid} on ${host} since ${startedAt} (lock ${path})`, "wait for it, stop it, or choose another --work");
 }
 
 interface Parts {
@@ -110,8 +110,8 @@ async function showStatus({ budget, selection, paths, jobs }: Parts, { output }:
     return { part, done, planned };
   });
   for (const { part, done, planned } of rows) if (planned > 0) output.print(`${part.padEnd(8)} ${done} of ${planned}`);
-  const left = outline.filter((spec, index) => index >= specs.length - open.length);
-  output.print(describeCost(left, budget, calibration, jobs)[0]!.replace("runs, about", "runs left, about"));
+  const left = rows.flatMap(({ part, done }) => outline.filter((spec) => spec.part === part).slice(done));
+  if (left.length > 0) output.print(`left: ${describeCost(left, budget, calibration, jobs)[0]!.replace(/:$/, "")}`);
   output.result({ begun: true, parts: Object.fromEntries(rows.map(({ part, done, planned }) => [part, { done, planned }])), chosen: search ?? null });
 }
 
@@ -119,7 +119,7 @@ async function showStatus({ budget, selection, paths, jobs }: Parts, { output }:
 export async function runExperiment(options: ExperimentOptions, context: CommandContext): Promise<void> {
   const { output } = context;
   const budget = await readBudget(options.budget);
-  const given: Parts = { budget, selection: selectionOf(options), paths: experimentPaths(budget, options.out), jobs: options.jobs ?? availableParallelism() };
+  const given: Parts = { budget, selection: selectionOf(options), paths: experimentPaths(budget, options.out, options.work), jobs: options.jobs ?? availableParallelism() };
   const { paths } = given;
   if (options.action === "status") return showStatus(given, context);
   if (options.action === "report") {

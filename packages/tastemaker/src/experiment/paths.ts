@@ -13,11 +13,10 @@ export interface ExperimentPaths {
   readonly lock: string;
 }
 
-/** Paths of a budget's experiment. Nothing is created. */
-export function experimentPaths({ name }: Pick<Budget, "name">, out: string): ExperimentPaths {
+/** Paths of a budget's experiment below a folder for results and one for working folders. Nothing is created. */
+export function experimentPaths({ name }: Pick<Budget, "name">, out: string, workRoot: string): ExperimentPaths {
   const results = join(out, name);
-  // Beside other runs, so that what ignores those ignores these; one per folder of results.
-  const work = join("runs", "paper", name);
+  const work = join(workRoot, name);
   return {
     results,
     calibration: join(results, "calibration.json"),

@@ -10,6 +10,8 @@ export interface ExperimentOptions {
   /** A name, or a JSON file of one's own. */
   readonly budget: string;
   readonly out: string;
+  /** Folder of run directories, logs and caches. */
+  readonly work: string;
   readonly only?: string;
   readonly rewards?: string;
   readonly methods?: string;
@@ -25,6 +27,7 @@ export function register(program: Command, engine: Engine<ExperimentOptions>): v
       .description(description)
       .option("--budget <name>", "quick (minutes), standard (hours), full (days), or a JSON file of your own", "standard")
       .option("--out <folder>", "folder for the results; each budget has one of its own in it", "results")
+      .option("--work <folder>", "folder for runs, logs and caches, which need no keeping", "runs/paper")
       .option("--jobs <n>", "runs at the same time, with one thread each (default: number of cores)", wholeNumber(1, 256));
     if (action !== "report") command.option("--methods <list>", "only these rows of Table 1, e.g. rocm-kl,rlcm");
     if (action === "paper" || action === "status") {
