@@ -66,7 +66,7 @@ const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 /** The budgets that have a name; times are in docs/experiments.md. */
 export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
   quick: { ...common, name: "quick", trainSeconds: 16, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [5, 25], klBetas: [0.1, 1, 10], otherBetas: [1], finalPrompts: 128, curvePrompts: 24, looks: 2 },
-  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 64, looks: 4 },
+  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 400, curvePrompts: 32, looks: 3 },
   full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 64, looks: 10 },
 };
 

@@ -6,6 +6,7 @@ import { ensureFolder } from "../storage/ensure-folder.ts";
 import { type LockOwner, tryLock } from "../storage/run-lock.ts";
 import { type BaseKind, measureBase } from "./base.ts";
 import { type Budget, readBudget } from "./budget.ts";
+import { ChildFailure } from "./child.ts";
 import { calibrate } from "./calibrate.ts";
 import type { Calibration } from "./calibration.ts";
 import { chooseBetas, chooseLearningRates, rewardSpreads } from "./choose.ts";
@@ -141,6 +142,9 @@ export async function runExperiment(options: ExperimentOptions, context: Command
     for (const path of written) output.print(path);
     if (failures.length > 0) process.exitCode = 1;
     output.result({ finished: failures.length === 0, results: paths.results, written, failures });
+  } catch (error) {
+    // Of the calibration or a base model, without which nothing else can be made.
+    throw error instanceof ChildFailure ? new UsageError("experiment-failed", `experiment: ${error.message}`, "the log says more; the same command goes on from here") : error;
   } finally {
     await taken.lock.release();
   }

@@ -181,6 +181,16 @@ describe("an experiment", () => {
   });
 });
 
+it("says in one message why nothing can be made", async () => {
+  const path = join(folder, "unmeasurable.json");
+  const budget = JSON.parse(await readFile(budgetFile, "utf8")) as { world: object };
+  await writeFile(path, JSON.stringify({ ...budget, world: { ...budget.world, metrics: ["aesthetic", "judge"] } }));
+  const { code, stderr } = await runTastemaker("experiment", "search", "--budget", path, "--out", join(folder, "unmeasurable"), "--work", join(folder, "unmeasurable-work"), "--methods", "rlcm", "--jobs", "1");
+  expect(code).toBe(2);
+  // The judge reads the emoji world's grammar, which these prompts do not follow.
+  expect(stderr).toMatch(/error: experiment: exit code 2: .*judge[\s\S]*command: tastemaker train[\s\S]*log: /);
+});
+
 describe("bad input is one message", () => {
   it.each([
     [["--budget", "quik"], /expected .*quick/],
