@@ -18,9 +18,9 @@ const resultsOf = (name: string): string => join(folder, name, "tiny");
 const optionsOf = (name: string): string[] => ["--budget", budgetFile, "--out", join(folder, name), "--work", join(folder, `${name}-work`), "--jobs", "2"];
 const paper = (name: string): string[] => ["experiment", "paper", ...optionsOf(name), "--only", "table1", "--methods", "rocm-kl,rlcm"];
 
-/** Records without what says where they were made. */
-async function recordsOf(name: string): Promise<Map<string, Omit<RunRecord, "command">>> {
-  return new Map([...(await readRunRecords(join(resultsOf(name), "runs")))].map(([id, { command: _command, ...record }]) => [id, record]));
+/** Records without what says where and from which state of the source tree they were made. */
+async function recordsOf(name: string): Promise<Map<string, Omit<RunRecord, "command" | "environment">>> {
+  return new Map([...(await readRunRecords(join(resultsOf(name), "runs")))].map(([id, { command: _command, environment: _environment, ...record }]) => [id, record]));
 }
 
 /** Waits until an experiment has so many records. */
