@@ -25,7 +25,7 @@ const highest = 1e6;
 /** Σs (mean over the latent) at which the embedded world's pictures were changed visibly and still right: KL .03 = s/2, measured at 200 iterations. */
 const typicalShift = 0.06;
 /** dD/ds at 0 per divergence; Fisher's 1/σ² is averaged over the eight standard steps. */
-const slopes = { none: 0.5, kl: 0.5, hellinger: 1 / 8, js: 1 / 8, "js-sampled": 1 / 8, fisher: 5 } as const;
+export const slopes = { none: 0.5, kl: 0.5, hellinger: 1 / 8, js: 1 / 8, "js-sampled": 1 / 8, fisher: 5 } as const;
 
 /** The summed divergence of a model that was changed visibly but not spoilt: what `auto` aims its first β at. */
 export function typicalDivergence({ divergence, steps }: Pick<TrainConfig, "divergence" | "steps">, latentNumbers: number): number {

@@ -3,6 +3,7 @@ import { register as registerDemo } from "./demo.ts";
 import { register as registerDistill } from "./distill.ts";
 import { register as registerDoctor } from "./doctor.ts";
 import { register as registerEvaluate } from "./evaluate.ts";
+import { register as registerExperiment } from "./experiment.ts";
 import { register as registerExport } from "./export.ts";
 import { register as registerFetch } from "./fetch.ts";
 import { register as registerGenerate } from "./generate.ts";
@@ -36,6 +37,7 @@ export function registerCommands(program: Command): void {
   registerPretrain(program, async () => (await import("../../pretrain/pretrain-command.ts")).runPretrain);
   registerDistill(program, async () => (await import("../../pretrain/pretrain-command.ts")).runDistill);
   registerWorld(program, async () => (await import("../../worlds/emoji/world-command.ts")).runWorld);
+  registerExperiment(program, async () => (await import("../../experiment/experiment-command.ts")).runExperiment);
   registerReplay(program, async () => (await import("../../replay/replay-command.ts")).runReplay);
   registerStudy(program, async () => (await import("../../study/study-command.ts")).runStudy);
   registerReport(program);

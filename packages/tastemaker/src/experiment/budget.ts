@@ -1,0 +1,123 @@
+import { basename, extname } from "node:path";
+import { unknownNameError, UsageError } from "@tastemaker/tensor";
+import { z } from "zod";
+import { readConfigFile } from "../config/load-config.ts";
+import { worldName, worldTeacherName } from "../models/emoji-world.ts";
+import { printCaption } from "../worlds/emoji/scene.ts";
+import { goldMetrics, paperMetrics, type TrainedReward, trainedRewards } from "./run-record.ts";
+
+/** What the experiments train and measure on. */
+export interface ExperimentWorld {
+  /** Tuned by ROCM and RLCM, and by the other three. */
+  readonly models: Readonly<Record<"emoji" | "emoji-teacher", string>>;
+  readonly prompts: string | readonly string[];
+  readonly heldOut: string | readonly string[];
+  /** The small set of prompts of the paper's figure 6. */
+  readonly animals: readonly string[];
+  /** Everything that is measured; the trained reward of a run is left out of what it only watches. */
+  readonly metrics: readonly string[];
+  /** Weights of rewards and metrics that do not come with the models. */
+  readonly places: Readonly<Record<string, string>>;
+  /** Settings of all runs beyond those of the methods, as `--set` takes them. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** How much work an experiment is. */
+export interface Budget {
+  /** Also the name of its folders. */
+  readonly name: string;
+  /** Training of one run, in seconds of one thread of the idle machine (`calibration.json`). */
+  readonly trainSeconds: number;
+  /** Runs of every row of Table 1, seeds 1, 2, …. */
+  readonly seeds: number;
+  readonly rewards: readonly TrainedReward[];
+  /** Rewards on which learning rates are searched; the others take what is best over these. */
+  readonly searchRewards: readonly TrainedReward[];
+  /** Learning rates of the search, as multiples of each method's published one: one trial each. */
+  readonly searchFactors: readonly number[];
+  /** Betas of KL, in standard deviations of the base model's reward. */
+  readonly klBetas: readonly number[];
+  /** Betas of the other divergences: those of KL with equal curvature at the base model. */
+  readonly otherBetas: readonly number[];
+  /** Held-out prompts of the final comparison, one picture each. */
+  readonly finalPrompts: number;
+  /** Held-out prompts of each evaluation during training. */
+  readonly curvePrompts: number;
+  /** Evaluations during training, besides that of the untrained model. */
+  readonly looks: number;
+  readonly world: ExperimentWorld;
+}
+
+/** The world's animals, in its vocabulary's order. */
+export const animalWords = ["dog", "cat", "fox", "panda", "frog", "penguin", "fish", "octopus", "butterfly", "owl", "bee", "ladybug", "turtle", "snail", "pig", "koala", "rabbit", "crab", "whale", "flamingo", "elephant", "spider"] as const;
+
+const embeddedWorld: ExperimentWorld = {
+  models: { emoji: worldName, "emoji-teacher": worldTeacherName },
+  prompts: "world:train",
+  heldOut: "world:held-out",
+  animals: animalWords.map((word) => printCaption({ objects: [word], size: "normal", background: ["white"], style: "noto", said: { background: false, style: false } })),
+  metrics: [...paperMetrics, ...goldMetrics],
+  places: {},
+  settings: {},
+};
+
+const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
+
+/** The budgets that have a name; times are in docs/experiments.md. */
+export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
+  quick: { ...common, name: "quick", trainSeconds: 16, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [5, 25], klBetas: [0.1, 1, 10], otherBetas: [1], finalPrompts: 128, curvePrompts: 24, looks: 2 },
+  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 400, curvePrompts: 32, looks: 3 },
+  full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 64, looks: 10 },
+};
+
+const count = z.int().min(1).max(100_000);
+const factors = z.array(z.number().gt(0)).min(1).max(20);
+const prompts = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
+const rewardNames = z.array(z.enum(trainedRewards)).min(1);
+
+const budgetFile = z.strictObject({
+  trainSeconds: z.number().gt(0),
+  seeds: count.max(100),
+  rewards: rewardNames,
+  searchRewards: rewardNames,
+  searchFactors: factors,
+  klBetas: factors,
+  otherBetas: factors,
+  finalPrompts: count,
+  curvePrompts: count,
+  looks: count.max(100),
+  world: z
+    .strictObject({
+      models: z.strictObject({ emoji: z.string().min(1), "emoji-teacher": z.string().min(1) }),
+      prompts,
+      heldOut: prompts,
+      animals: z.array(z.string().min(1)).min(1),
+      metrics: z.array(z.string().min(1)).min(1),
+      places: z.record(z.string(), z.string().min(1)),
+      settings: z.record(z.string(), z.unknown()),
+    })
+    .partial()
+    .default({}),
+});
+
+/**
+ * The budget of a name, or of a JSON file that says all of `Budget` but the name, which is the file's; of `world` it says what differs from the embedded one.
+ * @throws UsageError `unknown-name`, `budget-invalid`, and as a configuration file
+ */
+export async function readBudget(nameOrFile: string): Promise<Budget> {
+  if (!nameOrFile.endsWith(".json")) {
+    const budget = Object.values(budgets).find(({ name }) => name === nameOrFile);
+    if (budget === undefined) throw unknownNameError("budget", nameOrFile, Object.keys(budgets));
+    return budget;
+  }
+  const parsed = budgetFile.safeParse(await readConfigFile(nameOrFile));
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!;
+    throw new UsageError("budget-invalid", `budget: ${message} in ${path.join(".") || "the whole"} (at ${nameOrFile})`, "docs/experiments.md shows a whole file");
+  }
+  const name = basename(nameOrFile, extname(nameOrFile));
+  if (!/^\w[\w.-]*$/.test(name) || Object.hasOwn(budgets, name)) throw new UsageError("budget-invalid", `budget: expected a file name of letters, digits, dots and dashes that is no built-in budget's, got "${name}"`, "rename the file");
+  const { world, ...rest } = parsed.data;
+  const given = Object.fromEntries(Object.entries(world).filter(([, value]) => value !== undefined)) as Partial<ExperimentWorld>;
+  return { ...rest, name, world: { ...embeddedWorld, ...given } };
+}

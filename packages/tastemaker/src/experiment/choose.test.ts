@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import type { MetricsLine } from "../report/report-data.ts";
+import { budgets } from "./budget.ts";
+import type { Calibration } from "./calibration.ts";
+import { medianOf, timesOf } from "./calibrate.ts";
+import { chooseBetas, chooseLearningRates, heldOutGain, rewardSpreads } from "./choose.ts";
+import { roundedJson } from "./files.ts";
+import { makeRecord } from "./make-record.ts";
+import { searchTrials, sweepRuns } from "./plan.ts";
+import { shellLine, trainArguments } from "./run-command.ts";
+import type { BaseRecord, PromptScores, RunRecord, RunSpec } from "./run-record.ts";
+
+const environment = { tastemaker: "0", node: "0", onnxruntime: "0", platform: "x", cpu: "x", cores: 2, memoryBytes: 1, threads: 1 };
+const calibration: Calibration = { format: "tastemaker-experiment-calibration/1", environment, jobs: 2, load: 0, secondsPerIteration: { "rocm-kl": 1, rlcm: 2 }, startSeconds: {}, pictureSeconds: {} };
+const budget = { ...budgets.standard, trainSeconds: 4, rewards: ["pick-score", "aesthetic"] } as const;
+
+const numbers: Omit<MetricsLine, "iteration"> = { reward: 0, rewards: {}, divergence: 0.25, beta: 3, loss: 0, gradNorm: 1 };
+const looks = (before: PromptScores, after: readonly (readonly [number, PromptScores])[], best = 4): MetricsLine[] => [
+  { iteration: 1, ...numbers, promptScoresBefore: before },
+  ...after.map(([iteration, promptScores]) => ({ iteration, ...numbers, promptScores, best })),
+];
+const record = (spec: RunSpec, lines: readonly MetricsLine[], final: PromptScores | null = null): RunRecord => makeRecord(spec, lines, { command: "", environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final });
+
+describe("the record of a run", () => {
+  const [spec] = searchTrials(budget, calibration, "pick-score", "rlcm");
+  const made = record(spec!, looks({ "pick-score": [1, 2, 3] }, [[1, { "pick-score": [2, 3, 4] }], [2, { "pick-score": [2, 4, 6] }]], 1));
+
+  it("has the gains over the base model with errors of the differences, not of the values", () => {
+    expect(made.curve.map(({ iteration, trainSeconds, rewardEvaluations }) => [iteration, trainSeconds, rewardEvaluations])).toEqual([[0, 0, 0], [1, 2, 8], [2, 4, 16]]);
+    expect(made.curve[0]!.scores["pick-score"]).toEqual({ mean: 2, standardError: expect.closeTo(1 / Math.sqrt(3), 12), gain: 0, gainStandardError: 0 });
+    expect(made.curve[1]!.scores["pick-score"]).toMatchObject({ mean: 3, gain: 1, gainStandardError: 0 });
+    // Differences 1, 2, 3.
+    expect(made.curve[2]!.scores["pick-score"]).toMatchObject({ mean: 4, gain: 2 });
+    expect(made.curve[2]!.scores["pick-score"]!.gainStandardError).toBeCloseTo(1 / Math.sqrt(3), 12);
+    expect(made).toMatchObject({ bestIteration: 1, watchFiredAt: null, lastDivergence: 0.25, lastBeta: 3, rewardEvaluationsPerIteration: 8 });
+  });
+
+  it("keeps five digits of fractions and all of whole numbers", () => {
+    expect(roundedJson({ a: 0.123456789, b: 1234567, c: [1234.5678], d: null })).toBe('{"a":0.12346,"b":1234567,"c":[1234.6],"d":null}\n');
+  });
+
+  it("says a command that a shell reads back", () => {
+    const line = shellLine(trainArguments({ ...spec!, settings: { ...spec!.settings, prompts: ["a dog's house"] } }, "runs/x"));
+    expect(line).toContain(`--set 'prompts=["a dog'\\''s house"]'`);
+    expect(line).toMatch(/^tastemaker train --objective rlcm --model emoji --threads 1 --learning-rate 0.0001 --seed 0 --iterations 2 --set /);
+  });
+});
+
+describe("choosing learning rates", () => {
+  /** Trials whose gain in the reward is as given; null: broke off after its first look. */
+  const trials = (gains: readonly (number | null)[]): Map<string, RunRecord> =>
+    new Map(
+      searchTrials(budget, calibration, "pick-score", "rlcm").map((spec, index) => {
+        const gain = gains[index];
+        const after: [number, PromptScores][] = gain === null ? [[1, { "pick-score": [9, 9] }]] : [[1, { "pick-score": [9, 9] }], [2, { "pick-score": [gain!, 1 + gain!] }]];
+        return [spec.id, record(spec, looks({ "pick-score": [0, 1] }, after))];
+      }),
+    );
+
+  it("takes the highest gain at the end, for rewards that were not searched too", () => {
+    const rates = chooseLearningRates(budget, calibration, trials([0.1, 0.5, 0.4, -2]), ["rlcm"]);
+    expect(rates).toEqual({ "pick-score": { rlcm: 5e-4 }, aesthetic: { rlcm: 5e-4 } });
+  });
+
+  it("lets a trial that broke off lose, whatever it had reached", () => {
+    expect(chooseLearningRates(budget, calibration, trials([-3, null, null, null]), ["rlcm"])?.["pick-score"]).toEqual({ rlcm: 1e-4 });
+    expect(chooseLearningRates(budget, calibration, trials([null, null, null, null]), ["rlcm"])?.["pick-score"]).toEqual({});
+  });
+
+  it("waits for all trials", () => {
+    const some = trials([1, 2, 3, 4]);
+    some.delete([...some.keys()][2]!);
+    expect(chooseLearningRates(budget, calibration, some, ["rlcm"])).toBeUndefined();
+  });
+});
+
+describe("choosing betas", () => {
+  const base: BaseRecord = { format: "tastemaker-experiment-base/1", environment, prompts: ["a", "b"], scores: { emoji: { "pick-score": [0, 2], aesthetic: [0, 1], "clip-score": [0, 0.02], gold: [0, 1] }, "emoji-teacher": {} } };
+  const rates = { "pick-score": { rocm: 1e-3 }, aesthetic: {}, hpsv2: {}, "clip-score": {} };
+  const spreads = rewardSpreads(budget, base);
+  const specs = sweepRuns(budget, calibration, "pick-score", "rocm-kl", spreads["pick-score"]!, 1e-3);
+  const final = (pick: number, aesthetic: number, clip: number, gold: number): PromptScores => ({ "pick-score": [pick, pick], aesthetic: [aesthetic, aesthetic + 1], "clip-score": [clip, clip + 0.02], gold: [gold, gold + 1] });
+
+  it("measures them in the spread of the reward", () => {
+    expect(spreads["pick-score"]).toBeCloseTo(Math.SQRT2, 12);
+    expect(specs.map(({ beta }) => beta)).toEqual([0.14, 0.42, 1.4, 4.2, 14]);
+  });
+
+  it("judges by the metrics that are neither trained on nor gold, each in its own spread", () => {
+    const [first] = specs;
+    // Aesthetic +.5 of a spread of .7071, clip-score −.01 of .01414: both .7071, of opposite sign.
+    expect(heldOutGain(record(first!, [], final(100, 0.5, -0.01, 50)), base.scores.emoji)).toBeCloseTo(0, 12);
+    const finals = [final(9, 0, 0, 9), final(8, 0, 0.01, 8), final(7, 0.6, 0.01, 0), final(6, 0.6, 0, 0), final(5, 0, 0, 0)];
+    const records = new Map(specs.map((spec, index) => [spec.id, record(spec, [], finals[index]!)]));
+    expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({ "pick-score": { "rocm-kl": 1.4 } });
+    records.delete(specs[0]!.id);
+    expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({});
+  });
+});
+
+it("a calibration's times are those of iterations without evaluations", () => {
+  // The first warms up and scores the base model, the last scores 8 pictures.
+  expect(timesOf([9, 1.2, 1, 1.1, 5.1], 20)).toEqual({ iteration: 1.1, picture: expect.closeTo(0.5, 12), start: expect.closeTo(6.5, 12) });
+  expect([medianOf([3, 1, 2]), medianOf([4, 1])]).toEqual([2, 2.5]);
+});

@@ -1,0 +1,115 @@
+import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
+import type { Budget } from "./budget.ts";
+import type { Calibration } from "./calibration.ts";
+import { type RewardSpreads, searchTrials, sweepRuns, type SearchResult, type SweepResult } from "./plan.ts";
+import { type BaseRecord, baseOf, paperMetrics, type PromptScores, type RunRecord, type RunSpec, type TrainedReward } from "./run-record.ts";
+import { type DivergenceMethod, divergenceMethods, type Searched } from "./selection.ts";
+
+export type Records = ReadonlyMap<string, RunRecord>;
+
+/** Standard deviation over the prompts; 0 below two. */
+function deviationOf(values: readonly number[]): number {
+  return values.length < 2 ? 0 : standardErrorOf(values) * Math.sqrt(values.length);
+}
+
+/** A candidate of a choice and what it was judged by. */
+export interface Candidate {
+  readonly id: string;
+  readonly value: number;
+  /** Null for a run that did not come to its end. */
+  readonly score: number | null;
+}
+
+/** The candidate with the highest score; of equal ones the first. */
+function bestOf(candidates: readonly Candidate[]): Candidate | undefined {
+  let best: Candidate | undefined;
+  for (const candidate of candidates) if (candidate.score !== null && (best === undefined || candidate.score > best.score!)) best = candidate;
+  return best;
+}
+
+/** Gain in the trained reward after the last iteration, on held-out prompts, in standard errors of the untrained model's mean. */
+function searchScore(record: RunRecord): number | null {
+  const { spec, curve } = record;
+  const last = curve.at(-1)?.scores[spec.reward];
+  const first = curve[0]?.scores[spec.reward];
+  if (last === undefined || first === undefined || curve.at(-1)!.iteration !== spec.iterations) return null;
+  return first.standardError === 0 ? last.gain : last.gain / first.standardError;
+}
+
+/** The trials of a method on a reward; undefined while one is missing. */
+export function searchCandidates(budget: Budget, calibration: Calibration, records: Records, reward: TrainedReward, name: Searched): Candidate[] | undefined {
+  const candidates = searchTrials(budget, calibration, reward, name).map((spec): Candidate | undefined => {
+    const record = records.get(spec.id);
+    return record && { id: spec.id, value: spec.learningRate, score: searchScore(record) };
+  });
+  return candidates.every((candidate) => candidate !== undefined) ? candidates : undefined;
+}
+
+/**
+ * The learning rate of every method for every reward: where a reward was searched the one with the highest gain in it, elsewhere the one with the highest gain on average over
+ * those that were searched. A trial that broke off loses to every other.
+ * @returns undefined while a trial is missing; a method of which every trial broke off has no rate
+ */
+export function chooseLearningRates(budget: Budget, calibration: Calibration, records: Records, names: readonly Searched[]): SearchResult | undefined {
+  const result: Record<string, Partial<Record<Searched, number>>> = Object.fromEntries(budget.rewards.map((reward) => [reward, {}]));
+  for (const name of names) {
+    const found = budget.searchRewards.map((reward) => ({ reward, candidates: searchCandidates(budget, calibration, records, reward, name) }));
+    if (found.some(({ candidates }) => candidates === undefined)) return undefined;
+    const average = found[0]!.candidates!.map(({ id, value }, trial): Candidate => {
+      const scores = found.map(({ candidates }) => candidates![trial]!.score);
+      return { id, value, score: scores.includes(null) ? null : meanOf(scores as number[]) };
+    });
+    for (const reward of budget.rewards) {
+      const own = found.find((one) => one.reward === reward)?.candidates;
+      const best = bestOf(own ?? average);
+      if (best !== undefined) result[reward]![name] = best.value;
+    }
+  }
+  return result as SearchResult;
+}
+
+/** Mean gain, in the base model's standard deviations, over the paper's metrics that the run was not trained on. Never by what stands for people. */
+export function heldOutGain({ spec, final }: Pick<RunRecord, "spec" | "final">, base: PromptScores): number | null {
+  if (final === null) return null;
+  const gains = paperMetrics.flatMap((name): number[] => {
+    const [before, after] = [base[name], final[name]];
+    if (name === spec.reward || before === undefined || after === undefined) return [];
+    const deviation = deviationOf(before);
+    return deviation === 0 ? [] : [(meanOf(after) - meanOf(before)) / deviation];
+  });
+  return gains.length === 0 ? null : meanOf(gains);
+}
+
+/** The sweep's runs of a divergence on a reward; undefined while one is missing. */
+export function sweepCandidates(specs: readonly RunSpec[], records: Records, base: BaseRecord): Candidate[] | undefined {
+  const candidates = specs.map((spec): Candidate | undefined => {
+    const record = records.get(spec.id);
+    return record && { id: spec.id, value: spec.beta as number, score: heldOutGain(record, base.scores[baseOf(spec.method)]) };
+  });
+  return candidates.every((candidate) => candidate !== undefined) ? candidates : undefined;
+}
+
+/** The sweep of a divergence on a reward as it was planned; undefined before its cost, its learning rate and the reward's spread are known. */
+export function plannedSweep(budget: Budget, calibration: Calibration, spreads: RewardSpreads, search: SearchResult, reward: TrainedReward, method: DivergenceMethod): RunSpec[] | undefined {
+  const [spread, rate] = [spreads[reward], search[reward]?.rocm];
+  return spread === undefined || rate === undefined || calibration.secondsPerIteration[method] === undefined ? undefined : sweepRuns(budget, calibration, reward, method, spread, rate);
+}
+
+/** Beta of each divergence for each reward, by `heldOutGain`, where the sweep is complete. */
+export function chooseBetas(budget: Budget, calibration: Calibration, base: BaseRecord, search: SearchResult, records: Records): SweepResult {
+  const result: Partial<Record<TrainedReward, Partial<Record<DivergenceMethod, number>>>> = {};
+  const spreads = rewardSpreads(budget, base);
+  for (const reward of budget.rewards) {
+    for (const method of divergenceMethods) {
+      const specs = plannedSweep(budget, calibration, spreads, search, reward, method);
+      const best = bestOf((specs && sweepCandidates(specs, records, base)) ?? []);
+      if (best !== undefined) (result[reward] ??= {})[method] = best.value;
+    }
+  }
+  return result;
+}
+
+/** Spread of every reward over the consistency model's pictures, which ROCM's beta is measured in. */
+export function rewardSpreads({ rewards }: Pick<Budget, "rewards">, base: BaseRecord): RewardSpreads {
+  return Object.fromEntries(rewards.flatMap((reward) => (base.scores.emoji[reward] === undefined ? [] : [[reward, deviationOf(base.scores.emoji[reward]) || 1]])));
+}

@@ -1,0 +1,57 @@
+import { dirname, join } from "node:path";
+import { writeFileAtomic } from "../storage/atomic-file.ts";
+import { ensureFolder } from "../storage/ensure-folder.ts";
+import type { Budget } from "./budget.ts";
+import type { Calibration } from "./calibration.ts";
+import { chooseBetas, chooseLearningRates, plannedSweep, type Records, rewardSpreads, searchCandidates, sweepCandidates } from "./choose.ts";
+import { roundedJson } from "./files.ts";
+import type { BaseRecord } from "./run-record.ts";
+import { divergenceMethods, searched, type Searched } from "./selection.ts";
+
+/** What tables and figures are made from. */
+export interface ReportInput {
+  readonly budget: Budget;
+  readonly calibration: Calibration;
+  readonly base: BaseRecord;
+  /** All runs there are; any may be missing. */
+  readonly records: Records;
+}
+
+/** Files of a report, by path below the results' folder. A pure function of the records, so that a report can be made again at any time. */
+export type ReportPart = (input: ReportInput) => Promise<Readonly<Record<string, string | Uint8Array>>>;
+
+/** `data/choices.json`: learning rates and betas that were tried, how they did, and which were taken. */
+async function reportChoices({ budget, calibration, base, records }: ReportInput): Promise<Record<string, string>> {
+  const isTried = (name: Searched): boolean => budget.searchRewards.every((reward) => searchCandidates(budget, calibration, records, reward, name) !== undefined);
+  const calibrated = searched.filter((name) => calibration.secondsPerIteration[name === "rocm" ? "rocm-kl" : name] !== undefined);
+  const names = calibrated.filter(isTried);
+  const search = chooseLearningRates(budget, calibration, records, names);
+  if (search === undefined) return {};
+  const rates = budget.searchRewards.flatMap((reward) => names.map((name) => ({ reward, method: name, candidates: searchCandidates(budget, calibration, records, reward, name) })));
+  const spreads = rewardSpreads(budget, base);
+  const betas = budget.rewards.flatMap((reward) =>
+    divergenceMethods.flatMap((method) => {
+      const specs = plannedSweep(budget, calibration, spreads, search, reward, method);
+      const candidates = specs && sweepCandidates(specs, records, base);
+      return candidates === undefined ? [] : [{ reward, method, spread: spreads[reward], candidates }];
+    }),
+  );
+  return { "data/choices.json": roundedJson({ learningRates: { trials: rates, chosen: search }, betas: { trials: betas, chosen: chooseBetas(budget, calibration, base, search, records) } }) };
+}
+
+/** Everything a report consists of. To add tables or figures, add their function here. */
+export const reportParts: readonly ReportPart[] = [reportChoices];
+
+/** Makes all tables and figures of the records and writes them below a folder. Returns the paths. */
+export async function writeExperimentReport(input: ReportInput, results: string): Promise<string[]> {
+  const paths: string[] = [];
+  for (const part of reportParts) {
+    for (const [name, content] of Object.entries(await part(input))) {
+      const path = join(results, name);
+      await ensureFolder(dirname(path));
+      await writeFileAtomic(path, content);
+      paths.push(path);
+    }
+  }
+  return paths;
+}
