@@ -138,7 +138,7 @@ export function samplerKind({ parts, unet, path }: OpenedModel): SamplerKind {
  * The same model, known to be a few-step consistency model.
  * @throws UsageError `model-kind` for a diffusion model
  */
-export function requireConsistencyModel(model: OpenedModel, cure = "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, or distil it first with `tastemaker distill`"): OpenedModel {
+export function requireConsistencyModel(model: OpenedModel, cure: string): OpenedModel {
   if (model.parts.scheduler.className === "LCMScheduler") return model;
   throw new UsageError(
     "model-kind",
