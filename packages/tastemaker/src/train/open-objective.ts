@@ -1,5 +1,5 @@
 import { guidanceEmbedding, scopeOf } from "@tastemaker/diffusion";
-import { type Backend, weight } from "@tastemaker/tensor";
+import { type Backend, InternalError, weight } from "@tastemaker/tensor";
 import { policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { AdaptedNetwork } from "../models/adapted-network.ts";
@@ -69,7 +69,7 @@ async function openRocm({ config, model, layout, rewards: trained, prompts, cont
 async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const { config, model, rewards, prompts, contexts, backend, warn } = parts;
   const { objective, batchSize, seed } = config;
-  if (objective === "rocm") throw new Error("rocm is not a policy objective");
+  if (objective === "rocm") throw new InternalError("training: expected a policy objective, got rocm");
   const settings = policyOf(config);
   const isPaired = objective === "d3po";
   const rows = batchSize * (isPaired ? 2 : 1);
