@@ -34,12 +34,17 @@ export function checkStep(result: RocmStepResult, iteration: number, prompts: re
   }
 }
 
+/** @param promptOf of an element, where it has one @throws UsageError `not-finite` naming `what` and the prompt of the first element that is NaN or an infinity */
+export function checkFinite(values: ArrayLike<number>, what: string, iteration: number, promptOf?: (index: number) => string): void {
+  const bad = findBad(values);
+  if (bad === undefined) return;
+  const prompt = promptOf === undefined ? "" : `, prompt "${promptOf(bad)}"`;
+  throw new UsageError("not-finite", `training: expected finite numbers, got ${values[bad]} in ${what} (at iteration ${iteration + 1}${prompt})`, "start again with a lower --learning-rate");
+}
+
 /** @throws UsageError `not-finite` naming the first gradient that holds NaN or an infinity */
 export function checkGradients(gradients: ParameterSet, iteration: number): void {
-  for (const [name, values] of gradients) {
-    const bad = findBad(values);
-    if (bad !== undefined) throw new UsageError("not-finite", `training: expected finite numbers, got ${values[bad]} in gradient ${name} (at iteration ${iteration + 1})`, "start again with a lower --learning-rate");
-  }
+  for (const [name, values] of gradients) checkFinite(values, `gradient ${name}`, iteration);
 }
 
 /** Iterations in a row without any gradient after which a run is stopped. */

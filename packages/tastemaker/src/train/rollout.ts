@@ -1,10 +1,10 @@
 import { pictureOf } from "@tastemaker/diffusion";
-import { UsageError } from "@tastemaker/tensor";
 import { type PictureRequest, pictureNoise } from "../models/image-sampler.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { planSamples } from "./batch-plan.ts";
+import { checkFinite } from "./checks.ts";
 import { type TrainedReward, weightedSum } from "./objective.ts";
 import { noiseCount, type PolicySchedule } from "../models/policy-schedule.ts";
 import type { PolicySampler, Walk } from "../models/policy-sampler.ts";
@@ -55,13 +55,6 @@ function planRows(iteration: number, options: RolloutOptions): PlannedRow[][] {
     const second = first.map(({ index, prompt, noise: { latent } }) => ({ prompt, noise: { latent, steps: pictureNoise({ seed, stream: "noise/1", index }, latentShape, steps).steps } }));
     return [...first, ...second];
   });
-}
-
-function checkFinite(values: ArrayLike<number>, what: string, iteration: number, promptOf: (index: number) => string): void {
-  for (let i = 0; i < values.length; i++) {
-    if (Number.isFinite(values[i]!)) continue;
-    throw new UsageError("not-finite", `training: expected finite numbers, got ${values[i]} in ${what} (at iteration ${iteration + 1}, prompt "${promptOf(i)}")`, "start again with a lower --learning-rate");
-  }
 }
 
 /**
