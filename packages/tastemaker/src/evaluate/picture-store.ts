@@ -1,8 +1,8 @@
 import { readdir, readFile, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import type { Picture } from "@tastemaker/diffusion";
-import sharp from "sharp";
 import { encodePng } from "../images/contact-sheet.ts";
+import { decodePng } from "../images/read-picture.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { wallClock } from "../storage/clock.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
@@ -84,15 +84,5 @@ export class PictureStore {
     }));
     this.#folders.set(name, found);
     return found;
-  }
-}
-
-/** The picture of a PNG file with three channels of 8 bits; undefined when it is anything else. */
-export async function decodePng(bytes: Uint8Array): Promise<Picture | undefined> {
-  try {
-    const { data, info } = await sharp(bytes, { limitInputPixels: 2 ** 26 }).raw().toBuffer({ resolveWithObject: true });
-    return info.channels === 3 ? { height: info.height, width: info.width, pixels: data } : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -89,3 +89,13 @@ export async function readPicture(source: string | Uint8Array, name: string): Pr
     throw new UsageError("picture-unreadable", `picture: expected a readable PNG, JPEG or WebP, got: ${got} (at ${name})`, "check the path, or repair the file");
   }
 }
+
+/** The picture of a PNG file as we write them, three channels of 8 bits; undefined when it is anything else. */
+export async function decodePng(bytes: Uint8Array): Promise<Picture | undefined> {
+  try {
+    const { data, info } = await sharp(bytes, { ...options, failOn: "warning" }).raw().toBuffer({ resolveWithObject: true });
+    return info.channels === 3 ? { height: info.height, width: info.width, pixels: data } : undefined;
+  } catch {
+    return undefined;
+  }
+}
