@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { UsageError } from "@tastemaker/tensor";
 import { hashFile } from "../storage/file-hash.ts";
 import { storageError } from "../storage/storage-error.ts";
 import type { ValueStore } from "./value-store.ts";
@@ -28,7 +29,10 @@ export class FileHashes {
     const known = this.#known.get(key);
     if (typeof known === "string") return { path, sha256: known, sizeBytes: Number(stats.size) };
     const { sha256, sizeBytes } = await hashFile(path);
-    await this.#known.add([[key, sha256]]);
+    // A hash that cannot be kept is true all the same, and made again next time.
+    await this.#known.add([[key, sha256]]).catch((error: unknown) => {
+      if (!(error instanceof UsageError)) throw error;
+    });
     return { path, sha256, sizeBytes };
   }
 }

@@ -2,6 +2,7 @@ import { appendFile, readdir, readFile, rename, truncate, utimes, writeFile } fr
 import { join } from "node:path";
 import type { Picture } from "@tastemaker/diffusion";
 import { describe, expect, it } from "vitest";
+import { hashFile } from "../storage/file-hash.ts";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { contentKey, pictureHash } from "./content-key.ts";
 import { EvaluationCache } from "./evaluation-cache.ts";
@@ -122,5 +123,14 @@ describe("evaluation cache", () => {
       await utimes(path, 5, 5);
       expect((await cache.hashes.of(path)).sha256).not.toBe(first.sha256);
       await expect(cache.hashes.of(join(folder, "none"))).rejects.toMatchObject({ code: "path-missing" });
+    }));
+
+  it("hashes a file where the hash cannot be kept, too", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = join(folder, "weights");
+      await writeFile(path, "aaaa");
+      const cache = await EvaluationCache.open(join(folder, "cache"));
+      await writeFile(join(folder, "cache"), "a file in the way");
+      expect(await cache.hashes.of(path)).toEqual({ path, ...(await hashFile(path)) });
     }));
 });

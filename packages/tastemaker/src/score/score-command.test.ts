@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileWriter, parquetWrite } from "hyparquet-writer";
@@ -10,6 +10,7 @@ import { encodePng } from "../images/contact-sheet.ts";
 import { readCase, readCaseTensors } from "../replay/case-file.ts";
 import { picturesOf } from "../replay/reward-case.ts";
 import { readJsonLines } from "../storage/append-log.ts";
+import { hashFile } from "../storage/file-hash.ts";
 import { runTastemaker } from "../testing/child.ts";
 import { writeTinyWorld } from "../testing/tiny-world.ts";
 import { runScore } from "./score-command.ts";
@@ -21,17 +22,21 @@ const pictures: Uint8Array[] = [];
 const prompts: readonly string[] = ["a red cat", "a blue dog", "a green fox", "a small house", "a big fox"];
 
 beforeAll(async () => {
+  process.env["TASTEMAKER_CACHE"] = join(folder, "cache");
   world = await writeTinyWorld(folder, 5);
   for (const n of prompts.keys()) {
     pictures.push(await encodePng({ height: 12, width: 9 + n, pixels: Uint8Array.from({ length: 36 * (9 + n) }, (_, i) => (i * (37 + 11 * n)) & 255) }));
     await writeFile(join(folder, `${n}.png`), pictures[n]!);
   }
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  delete process.env["TASTEMAKER_CACHE"];
+  rmSync(folder, { recursive: true, force: true });
+});
 
 interface Result {
   readonly scores: readonly { readonly image: string; readonly prompt: string; readonly scores: Readonly<Record<string, number>> }[];
-  readonly rewards: readonly { readonly name: string; readonly preprocessing: string; readonly files: readonly { readonly sha256: string }[] }[];
+  readonly rewards: readonly { readonly name: string; readonly preprocessing: string; readonly files: readonly { readonly path: string; readonly sha256: string }[] }[];
   readonly summary: Readonly<Record<string, { readonly n: number; readonly mean: number; readonly standardError: number }>>;
 }
 
@@ -100,6 +105,14 @@ describe("pictures and prompts from anywhere give the same scores", () => {
     expect(summary["clip-score"]).toMatchObject({ n: prompts.length });
     expect(rewards[0]!.files[0]!.sha256).toMatch(/^[0-9a-f]{64}$/);
     expect(rewards[0]!.preprocessing).toContain("shorter side to 8");
+  });
+
+  it("hashes of weight files are kept, and true", async () => {
+    const { path, sha256 } = (await score({ reward: [clip()], image: list(), prompt: prompts })).rewards[0]!.files[0]!;
+    const stores = join(folder, "cache", "evaluations", "values");
+    const kept = await Promise.all((await readdir(stores)).map((name) => readFile(join(stores, name), "utf8")));
+    expect(kept.join("")).toContain(`"value":"${sha256}"`);
+    expect(sha256).toBe((await hashFile(path)).sha256);
   });
   const values = ({ scores }: Result): number[] => scores.map((row) => row.scores["clip-score"]!);
 

@@ -6,6 +6,8 @@ import type { ScoreOptions } from "../cli/commands/score.ts";
 import { printable } from "../cli/output.ts";
 import { parseRewards } from "../cli/parse-rewards.ts";
 import { Progress } from "../cli/progress.ts";
+import { EvaluationCache } from "../evaluate/evaluation-cache.ts";
+import type { FileHashes } from "../evaluate/file-hashes.ts";
 import { readPicture } from "../images/read-picture.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
@@ -14,7 +16,6 @@ import { openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Reward } from "../rewards/reward.ts";
 import { AppendLog, readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
-import { hashFile } from "../storage/file-hash.ts";
 import { packageVersion } from "../storage/package-version.ts";
 import { gradientScorer } from "./score-gradient.ts";
 import { openScoreRows, type ScoreRow, type ScoreRows } from "./score-rows.ts";
@@ -45,9 +46,9 @@ interface ScoredRow {
   readonly scores: Readonly<Record<string, number>>;
 }
 
-async function describeReward({ name, unit, preprocessing, source, version, files }: Reward): Promise<ScoredBy> {
+async function describeReward({ name, unit, preprocessing, source, version, files }: Reward, hashes: FileHashes): Promise<ScoredBy> {
   const hashed = [];
-  for (const path of files) hashed.push({ path, sha256: (await hashFile(path)).sha256 });
+  for (const path of files) hashed.push({ path, sha256: (await hashes.of(path)).sha256 });
   return { name, unit, ...(preprocessing === undefined ? {} : { preprocessing }), source, ...(version === undefined ? {} : { version }), files: hashed };
 }
 
@@ -128,7 +129,10 @@ export async function runScore(options: ScoreOptions, { output, signal }: Comman
     }
     const { image: images = [], prompt: prompts = [], rows: table, imageColumn, promptColumn, out, gradient } = options;
     const rows = await openScoreRows({ images, prompts, rows: table, imageColumn, promptColumn, needsText: rewards.some(({ needsText }) => needsText) });
-    const header: ScoreHeader = { format: 1, tastemaker: packageVersion(), rows: rows.identity, rewards: await Promise.all(rewards.map(describeReward)) };
+    const { hashes } = await EvaluationCache.open();
+    const described: ScoredBy[] = [];
+    for (const reward of rewards) described.push(await describeReward(reward, hashes));
+    const header: ScoreHeader = { format: 1, tastemaker: packageVersion(), rows: rows.identity, rewards: described };
     const opened = out === undefined ? undefined : await openOutput(resolve(out), header);
     const scored: ScoredRow[] = opened?.done ?? [];
     if (scored.length > 0) output.note(`continuing ${out} after ${scored.length} pictures`);
