@@ -1,8 +1,9 @@
-import { readdir, readFile } from "node:fs/promises";
-import { extname, join, sep } from "node:path";
+import { readFile } from "node:fs/promises";
+import { extname, join } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import sharp from "sharp";
 import { z } from "zod";
+import { listFiles } from "../storage/list-files.ts";
 import {
   type CaptionedImage,
   type CaptionedImageBatch,
@@ -98,18 +99,17 @@ export class ImageFolder implements CaptionedImages {
   }
 }
 
-/** Names of a folder's files (subfolders too), sorted, with `/`. @throws UsageError `folder-unreadable` */
-async function listFiles(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory, { recursive: true })).map((file) => file.split(sep).join("/")).sort();
-  } catch (error) {
-    throw new UsageError("folder-unreadable", `image folder ${directory}: expected a readable folder, got ${(error as NodeJS.ErrnoException).code ?? String(error)}`, "check the path");
-  }
+/** `listFiles` of a folder of pictures. @throws UsageError `folder-unreadable` */
+function filesOf(directory: string): Promise<string[]> {
+  return listFiles(directory).catch((error: unknown) => {
+    const { code } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
+    throw new UsageError("folder-unreadable", `image folder ${directory}: expected a readable folder, got ${code ?? String(error)}`, "check the path");
+  });
 }
 
 /** The pictures of a folder (subfolders too), sorted by name. @throws UsageError `folder-unreadable`, `no-pictures` */
 export async function listPictures(directory: string): Promise<string[]> {
-  return picturesAmong(directory, await listFiles(directory));
+  return picturesAmong(directory, await filesOf(directory));
 }
 
 function picturesAmong(directory: string, files: readonly string[]): string[] {
@@ -123,7 +123,7 @@ function picturesAmong(directory: string, files: readonly string[]): string[] {
  * @throws UsageError `folder-unreadable`, `no-pictures`, `caption-missing`, `caption-malformed`, `picture-missing`
  */
 export async function listCaptionedFiles(directory: string): Promise<CaptionedFile[]> {
-  const files = await listFiles(directory);
+  const files = await filesOf(directory);
   const pictures = picturesAmong(directory, files);
   const list = captionLists.find((name) => files.includes(name));
   return list === undefined ? captionsBeside(directory, pictures, files) : captionsFromList(directory, list, files);

@@ -1,8 +1,9 @@
-import { readdir, rm, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { lstat, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory } from "../storage/cache-directory.ts";
 import { wallClock } from "../storage/clock.ts";
-import { isSystemError, storageError } from "../storage/storage-error.ts";
+import { listFiles } from "../storage/list-files.ts";
 import { FileHashes } from "./file-hashes.ts";
 import { PictureStore } from "./picture-store.ts";
 import { ValueStore } from "./value-store.ts";
@@ -42,11 +43,11 @@ export class EvaluationCache {
    */
   async prune(limitBytes: number): Promise<number> {
     if (limitBytes === 0) {
-      const bytes = (await listFiles(this.root)).reduce((sum, { size }) => sum + size, 0);
+      const bytes = (await keptFiles(this.root)).reduce((sum, { size }) => sum + size, 0);
       await rm(this.root, { recursive: true, force: true });
       return bytes;
     }
-    const files = (await listFiles(this.root)).sort((a, b) => a.usedAtMs - b.usedAtMs);
+    const files = (await keptFiles(this.root)).sort((a, b) => a.usedAtMs - b.usedAtMs);
     let total = files.reduce((sum, { size }) => sum + size, 0);
     let removed = 0;
     for (const { path, size, usedAtMs } of files) {
@@ -64,16 +65,12 @@ export function evaluationCacheFolder(): string {
   return join(cacheDirectory(), "evaluations");
 }
 
-async function listFiles(folder: string): Promise<{ path: string; size: number; usedAtMs: number }[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
-    if (isSystemError(error) && error.code === "ENOENT") return [];
-    throw storageError(error, "read", folder);
-  });
+/** None where the cache has not been written to yet. */
+async function keptFiles(folder: string): Promise<{ path: string; size: number; usedAtMs: number }[]> {
   const files = [];
-  for (const entry of entries) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const stats = await stat(path).catch(() => undefined);
+  for (const name of existsSync(folder) ? await listFiles(folder) : []) {
+    const path = join(folder, name);
+    const stats = await lstat(path).catch(() => undefined);
     if (stats !== undefined) files.push({ path, size: stats.size, usedAtMs: stats.mtimeMs });
   }
   return files;

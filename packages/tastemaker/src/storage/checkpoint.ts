@@ -1,8 +1,9 @@
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { join, relative, sep } from "node:path";
+import { join } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { isTemporaryName, writeDirectoryAtomic } from "./atomic-file.ts";
 import { hashFile } from "./file-hash.ts";
+import { listFiles } from "./list-files.ts";
 import { isSystemError, storageError } from "./storage-error.ts";
 
 /** Name of the file that says a checkpoint is complete and what belongs to it. */
@@ -35,14 +36,6 @@ export interface Checkpoint extends CheckpointManifest {
 /** Folder name of a checkpoint, e.g. `step-000123`. */
 export function checkpointName(step: number): string {
   return `step-${String(step).padStart(6, "0")}`;
-}
-
-async function listFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join("/"))
-    .sort();
 }
 
 /**
