@@ -19,7 +19,7 @@ type FlagKind = "text" | "value" | "beta";
 
 /** Flags that stand for one setting: flag, value name, setting, kind, help. */
 const settingFlags: readonly (readonly [flag: string, value: string, path: string, kind: FlagKind, help: string])[] = [
-  ["--objective", "name", "objective", "text", "rocm, or one that needs no gradient of the reward: rlcm, ddpo, dpok or d3po"],
+  ["--objective", "name", "objective", "text", "rocm, or one that needs no gradient of the reward: rlcm, ddpo, dpok, d3po or rebel"],
   ["--model", "name", "model", "text", "base model: emoji, emoji-teacher, a folder in the diffusers layout, or owner/name of a repository on the hub"],
   ["--prompts", "source", "prompts", "text", "world:train, world:held-out or a text file with a prompt per line"],
   ["--divergence", "kind", "divergence.kind", "text", "none, kl, hellinger, js, js-sampled or fisher"],

@@ -155,5 +155,5 @@ export function requireDiffusionModel(model: OpenedModel, objective: string): Op
   const { parts, unet } = model;
   if (parts.scheduler.className !== "LCMScheduler" && unet.timeCondProjDim === undefined) return model;
   const got = parts.scheduler.className === "LCMScheduler" ? `${parts.pipeline} with LCMScheduler` : `a U-Net with a guidance embedding (time_cond_proj_dim ${unet.timeCondProjDim})`;
-  throw new UsageError("model-kind", `model: expected a diffusion model (StableDiffusionPipeline) for the objective "${objective}", got ${got} (at ${model.path})`, `use emoji-teacher or a model such as Lykon/dreamshaper-7, or train this one with the objective rocm or rlcm`);
+  throw new UsageError("model-kind", `model: expected a diffusion model (StableDiffusionPipeline) for the objective "${objective}", got ${got} (at ${model.path})`, `use emoji-teacher or a model such as Lykon/dreamshaper-7, or train this one with the objective rocm, rlcm or rebel`);
 }

@@ -98,7 +98,7 @@ export interface MetricsLine {
   readonly loss: number;
   /** Before clipping. */
   readonly gradNorm: number;
-  /** Of the objectives rlcm, ddpo, dpok and d3po. */
+  /** Of the objectives other than rocm. */
   readonly policy?: PolicyNumbers;
   /** Held-out metrics of the tuned model, on evaluation iterations. */
   readonly heldOut?: Readonly<Record<string, HeldOutPoint>>;

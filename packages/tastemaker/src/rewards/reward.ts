@@ -58,6 +58,6 @@ export function requireGradient({ name, gradient }: Pick<Reward, "name" | "gradi
   throw new UsageError(
     "reward-not-differentiable",
     `reward ${name}: expected one with a gradient for the objective "${objective}", got one that gives numbers only`,
-    "use it as a metric of the evaluation; to train on it takes a policy-gradient or preference objective (rlcm, ddpo, dpok, d3po)",
+    "use it as a metric of the evaluation; to train on it takes a policy-gradient or preference objective (rlcm, ddpo, dpok, d3po, rebel)",
   );
 }

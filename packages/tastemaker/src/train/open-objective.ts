@@ -1,6 +1,6 @@
 import { guidanceEmbedding, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, InternalError, weight } from "@tastemaker/tensor";
-import { policyOf } from "../config/policy-setting.ts";
+import { picturesPerPrompt, policyOf } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { AdaptedNetwork } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
@@ -71,8 +71,8 @@ async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const { objective, batchSize, seed } = config;
   if (objective === "rocm") throw new InternalError("training: expected a policy objective, got rocm");
   const settings = policyOf(config);
-  const isPaired = objective === "d3po";
-  const rows = batchSize * (isPaired ? 2 : 1);
+  const perPrompt = picturesPerPrompt(objective);
+  const rows = batchSize * perPrompt;
   const weights = samplerParts(model);
   const schedule = scheduleOf(config, model);
   // Every step is a program run of its own here, so only the inside of a step can be kept or not.
@@ -82,8 +82,9 @@ async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const loss = await PolicyLoss.open(objective, settings, { config: model.unet, shape: [rows, ...model.latentShape] }, backend);
   const sampler = await PolicySampler.open(network, schedule, weights, backend);
   const { latentShape, imageSize } = model;
-  const promptsPerIteration = settings.samplesPerIteration / (isPaired ? 2 : 1);
-  return policyObjective({ config, objective, network, loss, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, isPaired } });
+  const promptsPerIteration = settings.samplesPerIteration / perPrompt;
+  const pairs = perPrompt === 1 ? "none" : objective === "d3po" ? "one latent" : "two latents";
+  return policyObjective({ config, objective, network, loss, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, pairs } });
 }
 
 /**

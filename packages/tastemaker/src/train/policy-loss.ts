@@ -1,9 +1,10 @@
 import type { UNetConfig } from "@tastemaker/diffusion";
-import { type Backend, type Executable, gradients, type HostData, input, type Program, program, sliceAxis, type Tensor } from "@tastemaker/tensor";
+import { add, type Backend, type Executable, gradients, type HostData, input, type Program, program, sliceAxis, type Tensor } from "@tastemaker/tensor";
 import type { PolicyObjectiveName, PolicySetting } from "../config/policy-setting.ts";
 import { d3poLoss, type Pair } from "../objectives/d3po.ts";
 import { dpokKl, dpokLoss } from "../objectives/dpok.ts";
 import { ppoLoss } from "../objectives/ppo.ts";
+import { rebelLoss } from "../objectives/rebel.ts";
 import { fedStepPoint, type GaussianStep, predictionOf, ratioDiagnostics, stepFeeds, stepLogProb, stepLogRatio, type StepPoint, type StepPrediction } from "../objectives/step-policy.ts";
 import { feedsOf } from "./rocm-leaves.ts";
 
@@ -13,14 +14,16 @@ export interface LossNeeds {
   readonly reference: boolean;
   /** The output at the time of sampling. */
   readonly old: boolean;
+  /** The log-ratios of all other steps of the same trajectories: the loss is one of whole trajectories. */
+  readonly others: boolean;
 }
 
 /** Ratios are taken against the policy that sampled, with d3po against the base model. */
 export function lossNeeds(objective: PolicyObjectiveName): LossNeeds {
-  return { old: objective !== "d3po", reference: objective === "dpok" || objective === "d3po" };
+  return { old: objective !== "d3po", reference: objective === "dpok" || objective === "d3po", others: objective === "rebel" };
 }
 
-/** One step of a batch. Arrays are `[B, C, H, W]`; with d3po the first half of the rows are the first pictures of the pairs, the second half the second ones. */
+/** One step of a batch. Arrays are `[B, C, H, W]`; with d3po and rebel the first half of the rows are the first pictures of the pairs, the second half the second ones. */
 export interface StepTransition {
   readonly step: GaussianStep;
   readonly x: HostData;
@@ -30,6 +33,8 @@ export interface StepTransition {
   readonly reference: HostData | undefined;
   /** Advantages, or with d3po preferences ±1 and 0, `[B]`. */
   readonly targets: HostData;
+  /** Σ log ρ of the other steps, `[B]`. */
+  readonly others?: HostData | undefined;
 }
 
 export interface StepLoss {
@@ -37,8 +42,9 @@ export interface StepLoss {
   readonly loss: number;
   /** Gradient of the loss by the output. */
   readonly cotangent: Float32Array;
-  /** `[B]`. */
+  /** ρ and log ρ of this step, `[B]`. */
   readonly ratio: Float32Array;
+  readonly logRatio: Float32Array;
   readonly clipFraction: number;
   readonly approxKl: number;
   /** `[B]`; undefined where the objective has none. */
@@ -50,15 +56,14 @@ function traceLoss(
   objective: PolicyObjectiveName,
   settings: PolicySetting,
   point: StepPoint,
-  traced: { readonly next: Tensor; readonly policy: StepPrediction; readonly reference: StepPrediction | undefined; readonly logRatio: Tensor; readonly targets: Tensor },
+  traced: { readonly next: Tensor; readonly policy: StepPrediction; readonly reference: StepPrediction | undefined; readonly logRatio: Tensor; readonly others: Tensor | undefined; readonly targets: Tensor },
 ): { readonly loss: Tensor; readonly kl?: Tensor } {
-  const { clipRange, logProbReduction: reduction, klForm, policyTerm, rewardWeight, klWeight, preferenceScale } = settings;
-  const { next, policy, reference, logRatio, targets } = traced;
-  if (objective === "d3po") {
-    const rows = logRatio.shape[0]!;
-    const pair = (value: Tensor): Pair => ({ a: sliceAxis(value, 0, 0, rows / 2), b: sliceAxis(value, 0, rows / 2, rows) });
-    return { loss: d3poLoss({ beta: preferenceScale, clipRange }, pair(logRatio), pair(targets)).loss };
-  }
+  const { clipRange, logProbReduction: reduction, klForm, policyTerm, rewardWeight, klWeight, preferenceScale, logRatioPerReward } = settings;
+  const { next, policy, reference, logRatio, others, targets } = traced;
+  const rows = logRatio.shape[0]!;
+  const pair = (value: Tensor): Pair => ({ a: sliceAxis(value, 0, 0, rows / 2), b: sliceAxis(value, 0, rows / 2, rows) });
+  if (objective === "d3po") return { loss: d3poLoss({ beta: preferenceScale, clipRange }, pair(logRatio), pair(targets)).loss };
+  if (objective === "rebel") return { loss: rebelLoss({ eta: logRatioPerReward }, pair(add(logRatio, others!)), pair(targets)).loss };
   if (objective !== "dpok") return { loss: ppoLoss(logRatio, targets, { clipRange }).loss };
   const dpok = { policyTerm, klForm, reduction, rewardWeight, klWeight, clipRange };
   const kl = dpokKl(dpok, policy, reference!, point);
@@ -91,8 +96,9 @@ export class PolicyLoss {
     const reference = needs.reference ? predictionOf(leaf("reference"), x, point) : undefined;
     const compared = needs.old ? predictionOf(leaf("old"), x, point) : reference!;
     const logRatio = stepLogRatio(next, policy, compared, point, settings.logProbReduction);
-    const { loss, kl } = traceLoss(objective, settings, point, { next, policy, reference, logRatio, targets });
-    const traced = program({ loss, cotangent: gradients(loss, [output])[0]!, ...ratioDiagnostics(logRatio, settings.clipRange), ...(kl && { kl }) });
+    const others = needs.others ? input("others", [shape[0]!]) : undefined;
+    const { loss, kl } = traceLoss(objective, settings, point, { next, policy, reference, logRatio, others, targets });
+    const traced = program({ loss, logRatio, cotangent: gradients(loss, [output])[0]!, ...ratioDiagnostics(logRatio, settings.clipRange), ...(kl && { kl }) });
     return new PolicyLoss(config, traced, await backend.compile(traced));
   }
 
@@ -104,6 +110,7 @@ export class PolicyLoss {
       loss: numbers("loss")[0]!,
       cotangent: numbers("cotangent"),
       ratio: numbers("ratio"),
+      logRatio: numbers("logRatio"),
       clipFraction: numbers("clipFraction")[0]!,
       approxKl: numbers("approxKl")[0]!,
       kl: results["kl"]?.data as Float32Array | undefined,

@@ -1,13 +1,13 @@
 import { type PolicyObjectiveName, policyOf, type PolicySetting } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
-import type { AdaptedNetwork } from "../models/adapted-network.ts";
+import type { AdaptedNetwork, NetworkInputs } from "../models/adapted-network.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { meanOf } from "../report/paired-statistics.ts";
 import type { ParameterSet } from "./adamw.ts";
 import { checkFirstKl, checkFirstRatio, checkGradients } from "./checks.ts";
 import { type IterationResult, normalizedMeans, type Objective, weightedSum } from "./objective.ts";
 import type { Walk } from "../models/policy-sampler.ts";
-import { lossNeeds, type PolicyLoss } from "./policy-loss.ts";
+import { lossNeeds, type PolicyLoss, type StepTransition } from "./policy-loss.ts";
 import { advantagesOf } from "./prompt-statistics.ts";
 import { makeRollout, preferencesOf, type Rollout, type RolloutOptions } from "./rollout.ts";
 
@@ -37,6 +37,13 @@ interface Totals {
   kl: number;
 }
 
+/** Of every step, the sum of the other steps' log-ratios, `[B]`, in float64: exactly 0 while no ratio has moved. */
+async function logRatiosOfOthers(loss: PolicyLoss, transitions: readonly StepTransition[]): Promise<Float64Array[]> {
+  const own: Float32Array[] = [];
+  for (const transition of transitions) own.push((await loss.run({ ...transition, others: new Float64Array(transition.targets.length) })).logRatio);
+  return own.map((_, step) => Float64Array.from(own[step]!, (_value, row) => own.reduce((total, values, other) => (other === step ? total : total + values[row]!), 0)));
+}
+
 /** How an update reads its batches. */
 interface UpdatePass {
   /** The adapter is still the one that sampled: its outputs are known. */
@@ -52,15 +59,22 @@ interface UpdatePass {
 async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter: ParameterSet, totals: Totals, { isKnown, check }: UpdatePass): Promise<ParameterSet> {
   const { network, loss, rollout, objective } = parts;
   const scored = rollout.schedule.steps.flatMap(({ scored: step }, index) => (step === undefined ? [] : [{ step, index }]));
-  const weight = 1 / (batches.length * scored.length);
-  const sums = new Map([...adapter].map(([name, values]) => [name, new Float64Array(values.length)]));
   const needs = lossNeeds(objective);
+  // A loss of whole trajectories is not a mean over its steps.
+  const weight = 1 / (batches.length * (needs.others ? 1 : scored.length));
+  const sums = new Map([...adapter].map(([name, values]) => [name, new Float64Array(values.length)]));
   for (const { walk, targets } of batches) {
-    for (const { step, index } of scored) {
-      const inputs = { sample: walk.x[index]!, timestep: step.timestep, context: walk.context, adapter: { parameters: adapter, strength: 1 } };
-      const output = isKnown ? walk.output[index]! : await network.output(inputs);
-      const reference = needs.reference ? await network.output({ ...inputs, adapter: { parameters: adapter, strength: 0 } }) : undefined;
-      const result = await loss.run({ step, x: walk.x[index]!, next: walk.x[index + 1]!, output, old: needs.old ? walk.output[index]! : undefined, reference, targets });
+    const inputsOf = (index: number, strength: number): NetworkInputs => ({ sample: walk.x[index]!, timestep: rollout.schedule.steps[index]!.timestep, context: walk.context, adapter: { parameters: adapter, strength } });
+    const transitionOf = async ({ step, index }: (typeof scored)[number]): Promise<StepTransition> => {
+      const output = isKnown ? walk.output[index]! : await network.output(inputsOf(index, 1));
+      const reference = needs.reference ? await network.output(inputsOf(index, 0)) : undefined;
+      return { step, x: walk.x[index]!, next: walk.x[index + 1]!, output, old: needs.old ? walk.output[index]! : undefined, reference, targets };
+    };
+    const transitions: StepTransition[] = [];
+    if (needs.others) for (const place of scored) transitions.push(await transitionOf(place));
+    const others = await logRatiosOfOthers(loss, transitions);
+    for (const [place, { step, index }] of scored.entries()) {
+      const result = await loss.run({ ...(transitions[place] ?? (await transitionOf({ step, index }))), others: others[place] });
       check(result.ratio, result.kl, index);
       totals.count += 1;
       totals.loss += result.loss;
@@ -69,7 +83,7 @@ async function gradientOf(parts: PolicyParts, batches: readonly Batch[], adapter
       totals.approxKl += result.approxKl;
       totals.kl += result.kl === undefined ? 0 : meanOf([...result.kl]);
       if (result.cotangent.every((value) => value === 0)) continue;
-      for (const [name, gradient] of await network.gradient(inputs, result.cotangent)) {
+      for (const [name, gradient] of await network.gradient(inputsOf(index, 1), result.cotangent)) {
         const sum = sums.get(name)!;
         for (let i = 0; i < sum.length; i++) sum[i]! += gradient[i]! * weight;
       }
@@ -98,7 +112,7 @@ function resultOf({ objective, rollout: { rewards, schedule } }: PolicyParts, ro
 }
 
 /**
- * RLCM, DDPO, DPOK or D3PO: an iteration samples pictures, scores them, and updates the adapter on the stored steps (`objectives/step-policy.ts`). No gradient passes through the reward,
+ * RLCM, DDPO, DPOK, D3PO or REBEL: an iteration samples pictures, scores them, and updates the adapter on the stored steps (`objectives/step-policy.ts`). No gradient passes through the reward,
  * the decoder or from step to step.
  */
 export function policyObjective(parts: PolicyParts): Objective {

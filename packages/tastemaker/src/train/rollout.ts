@@ -23,8 +23,8 @@ export interface RolloutOptions {
   readonly batchSize: number;
   /** Prompts per iteration; a multiple of `batchSize`. */
   readonly promptsPerIteration: number;
-  /** Two pictures of each prompt from one first latent, instead of one. */
-  readonly isPaired: boolean;
+  /** Two pictures of each prompt instead of one: from one first latent, or from two. */
+  readonly pairs: "none" | "one latent" | "two latents";
 }
 
 /** The pictures of an iteration, batch by batch, and what the rewards say of them. Row i of the whole is row i mod B of batch ⌊i/B⌋. */
@@ -45,14 +45,17 @@ interface PlannedRow {
 
 /** The rows of an iteration, each a function of (seed, place in the whole run): neither the size of a batch nor an interruption matters. */
 function planRows(iteration: number, options: RolloutOptions): PlannedRow[][] {
-  const { prompts, seed, latentShape, schedule, batchSize, promptsPerIteration, isPaired } = options;
+  const { prompts, seed, latentShape, schedule, batchSize, promptsPerIteration, pairs } = options;
   // `pictureNoise` counts steps, of which the last takes no noise.
   const steps = noiseCount(schedule) + 1;
   const samples = planSamples(prompts, iteration * promptsPerIteration, promptsPerIteration, { seed, latentShape, steps });
   return Array.from({ length: promptsPerIteration / batchSize }, (_, batch) => {
     const first = samples.slice(batch * batchSize, (batch + 1) * batchSize);
-    if (!isPaired) return first;
-    const second = first.map(({ index, prompt, noise: { latent } }) => ({ prompt, noise: { latent, steps: pictureNoise({ seed, stream: "noise/1", index }, latentShape, steps).steps } }));
+    if (pairs === "none") return first;
+    const second = first.map(({ index, prompt, noise: { latent } }) => {
+      const noise = pictureNoise({ seed, stream: "noise/1", index }, latentShape, steps);
+      return { prompt, noise: pairs === "one latent" ? { ...noise, latent } : noise };
+    });
     return [...first, ...second];
   });
 }

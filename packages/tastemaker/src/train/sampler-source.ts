@@ -50,8 +50,8 @@ export function scheduleOf(config: TrainConfig, model: OpenedModel): PolicySched
 
 /** How an objective's network is compiled for a batch. */
 export async function networkOptions(config: TrainConfig, { layout, contexts }: Pick<SourceParts, "layout" | "contexts">, batchSize: number): Promise<AdaptedNetworkOptions> {
-  const { guidanceScale, objective } = config;
-  return { layout, batchSize, contextShape: contexts.shape, guidanceScale, ...(needsDiffusion(objective) && { emptyContext: await contexts.empty() }) };
+  const { guidanceScale } = config;
+  return { layout, batchSize, contextShape: contexts.shape, guidanceScale, ...(needsDiffusion(config) && { emptyContext: await contexts.empty() }) };
 }
 
 /** The sampler of a configuration, for evaluations and measurements. */

@@ -151,14 +151,15 @@ function evaluationRules(config: TrainConfig, trained: readonly WeightedMetric[]
 }
 
 /** A model of the kind that an objective tunes. @throws UsageError `model-kind`, `sampler-option` for settings of the other kind of sampler */
-function requireModelOf({ objective, eta, timesteps }: TrainConfig, model: OpenedModel): OpenedModel {
+function requireModelOf(config: TrainConfig, model: OpenedModel): OpenedModel {
+  const { objective, eta, timesteps } = config;
   if (objective === "rocm") {
     const kind = samplerKind(model);
     if (kind === "consistency" && eta !== undefined) throw new UsageError("sampler-option", `eta: expected a diffusion model, got ${model.name}, a consistency model (at setting eta)`, "eta is a setting of DDIM; leave it out, or use a model such as emoji-teacher");
     if (kind === "ddim" && timesteps !== "linspace") throw new UsageError("sampler-option", `timesteps: expected a consistency model, got ${model.name}, which DDIM samples (at setting timesteps)`, "DDIM spaces its steps evenly; set steps");
     return model;
   }
-  if (needsDiffusion(objective)) return requireDiffusionModel(model, objective);
+  if (needsDiffusion(config)) return requireDiffusionModel(model, objective);
   return requireConsistencyModel(model, "use emoji or a model such as SimianLuo/LCM_Dreamshaper_v7, distil it first with `tastemaker distill`, or train a diffusion model with the objective ddpo, dpok or d3po");
 }
 
