@@ -36,6 +36,9 @@ export interface PolicySetting {
   readonly klWeight: number;
   readonly klForm: (typeof DPOK_KL_FORMS)[number];
   readonly policyTerm: (typeof DPOK_POLICY_TERMS)[number];
+  readonly valueBaseline: boolean;
+  readonly valueLearningRate: number;
+  readonly valueUpdates: number;
   readonly preferenceScale: number;
   readonly logRatioPerReward: number;
   readonly sampling: "consistency" | "ddim";
@@ -62,6 +65,9 @@ export const policySchema: z.ZodType<GivenPolicy | undefined, GivenPolicy | unde
     klWeight: z.number().min(0).optional().describe("dpok: weight of the divergence from the base model. Raising it keeps pictures nearer to it. Default: 0.01."),
     klForm: z.enum(DPOK_KL_FORMS).optional().describe("dpok: `gaussian` is the KL of each step in closed form, `epsilonMse` the squared difference of the predicted noises, as DPOK's code. Default: gaussian."),
     policyTerm: z.enum(DPOK_POLICY_TERMS).optional().describe("dpok: what carries the advantage: `clampedRatio`, as DPOK's code, or `logProb`, as its paper. Default: clampedRatio."),
+    valueBaseline: z.boolean().optional().describe("dpok: true takes advantages from a small network that learns what reward to expect of a latent, step and prompt, as DPOK's code, instead of from the statistics of the prompts. Default: false."),
+    valueLearningRate: z.number().gt(0).optional().describe("dpok with valueBaseline: learning rate of that network. Default: 1e-4."),
+    valueUpdates: count.describe("dpok with valueBaseline: its updates per iteration, each on all pictures and steps of the iteration. Default: 5."),
     preferenceScale: z.number().gt(0).optional().describe("d3po: beta of the preference loss. Raising it makes each preference count more. Default: 0.1."),
     logRatioPerReward: z.number().gt(0).optional().describe("rebel: eta of the regression: the log-ratio, summed over the steps, that a picture better by one standard deviation is to gain on the other of its prompt. Raising it moves the model farther from the one that sampled. Default: 1e-3, for log-probabilities that are means over a latent."),
     sampling: z.enum(["consistency", "ddim"]).optional().describe("rebel: the kind of model: `consistency`, or `ddim` for a diffusion model. Default: consistency."),
@@ -77,13 +83,13 @@ const advantages = { advantageClip: 10, statisticsBuffer: 32, statisticsMinimum:
 const policyDefaults: Readonly<Record<PolicyObjectiveName, Partial<PolicySetting>>> = {
   rlcm: { ...common, ...advantages, lastStepNoise: false },
   ddpo: { ...common, ...advantages, advantageClip: 5, statisticsBuffer: 16, eta: 1 },
-  dpok: { ...common, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian", policyTerm: "clampedRatio" },
+  dpok: { ...common, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 5 },
   d3po: { ...common, samplesPerIteration: 20, clipRange: 0.1, eta: 1, preferenceScale: 0.1 },
   rebel: { ...unclipped, ...advantages, lastStepNoise: false, eta: 1, logRatioPerReward: 1e-3, sampling: "consistency" },
 };
 
 /** What stands in for settings that an objective does not have; nothing reads them. */
-const unused: PolicySetting = { ...common, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", policyTerm: "clampedRatio", preferenceScale: 1, logRatioPerReward: 1, sampling: "consistency" };
+const unused: PolicySetting = { ...common, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 1, preferenceScale: 1, logRatioPerReward: 1, sampling: "consistency" };
 
 /** All settings of a resolved configuration's objective. */
 export function policyOf({ objective, policy }: { readonly objective: ObjectiveName; readonly policy?: GivenPolicy | undefined }): PolicySetting {
@@ -140,6 +146,8 @@ export function applyObjective(input: Record<string, unknown>, source: (path: st
   if (!isObject(given)) return;
   const own = policyDefaults[objective];
   const foreign = Object.keys(given).find((key) => Object.hasOwn(unused, key) && !Object.hasOwn(own, key));
+  const idle = given["valueBaseline"] === true ? ["statisticsBuffer", "statisticsMinimum"].find((key) => given[key] !== undefined) : undefined;
+  if (idle !== undefined) fail(`expected no ${idle} with valueBaseline (at ${source(`policy.${idle}`)})`, "the learned baseline stands in the place of the statistics: leave one of the two out");
   if (foreign !== undefined) fail(`expected settings of the objective ${objective}, got ${foreign} (at ${source(`policy.${foreign}`)})`, `${objective} has ${Object.keys(own).join(", ")}`);
   input["policy"] = { ...own, ...given };
   for (const [key, value] of Object.entries({ ...outerDefaults[objective], ...(isDiffusion && diffusionDefaults) })) input[key] ??= value;

@@ -80,6 +80,8 @@ export interface PolicyNumbers {
   readonly approxKl: number;
   /** KL(π_θ‖π_ref) of a step, where the objective computes it. */
   readonly kl?: number;
+  /** Mean squared error of the learned baseline before it saw the iteration's rewards, in squared deviations of the first iteration's; where there is one. */
+  readonly valueLoss?: number;
 }
 
 /** A line of `metrics.jsonl`, one per iteration; a function of the configuration alone. */

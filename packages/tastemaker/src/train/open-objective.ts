@@ -7,6 +7,7 @@ import type { AdapterLayout } from "../models/adapter.ts";
 import { isFullSize, type OpenedModel, samplerKind } from "../models/open-model.ts";
 import { samplerParts } from "../models/sampler-parts.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
+import type { ValueLayout } from "../objectives/value-network.ts";
 import { freeMemory } from "../platform/free-memory.ts";
 import { requireGradient } from "../rewards/reward.ts";
 import { checkMemory } from "./checks.ts";
@@ -16,6 +17,7 @@ import { policyObjective } from "./policy-objective.ts";
 import { PolicySampler } from "../models/policy-sampler.ts";
 import { rocmObjective } from "./rocm-objective.ts";
 import { compileRocmStep } from "./rocm-step.ts";
+import { ValueBaseline } from "./value-baseline.ts";
 import { networkOptions, samplerStepsOf, scheduleOf } from "./sampler-source.ts";
 
 /** What an objective is made of. */
@@ -66,6 +68,11 @@ async function openRocm({ config, model, layout, rewards: trained, prompts, cont
   return rocmObjective({ config, step, schedule, rewards, prompts, contexts, cond, isGuided: isDiffusion, latentShape, typicalDivergence });
 }
 
+/** What a value network of a model reads. */
+export function valueLayoutOf({ latentShape, unet, text }: OpenedModel): ValueLayout {
+  return { latentShape, sinusoidWidth: unet.down[0]!.channels, contextWidth: text.width };
+}
+
 async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const { config, model, rewards, prompts, contexts, backend, warn } = parts;
   const { objective, batchSize, seed } = config;
@@ -84,7 +91,8 @@ async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const { latentShape, imageSize } = model;
   const promptsPerIteration = settings.samplesPerIteration / perPrompt;
   const pairs = perPrompt === 1 ? "none" : objective === "d3po" ? "one latent" : "two latents";
-  return policyObjective({ config, objective, network, loss, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, pairs } });
+  const value = settings.valueBaseline ? await ValueBaseline.open(valueLayoutOf(model), { config: model.unet, batchSize: rows, contextShape: contexts.shape }, backend) : undefined;
+  return policyObjective({ config, objective, network, loss, value, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, pairs } });
 }
 
 /**

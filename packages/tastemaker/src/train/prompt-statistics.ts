@@ -18,7 +18,7 @@ export type PromptStatistics = ReadonlyMap<string, readonly number[]>;
 const epsilon = 1e-6;
 
 /** Mean and population standard deviation (divisor n). */
-function statisticsOf(values: readonly number[]): { readonly mean: number; readonly std: number } {
+export function statisticsOf(values: readonly number[]): { readonly mean: number; readonly std: number } {
   const mean = values.reduce((total, value) => total + value, 0) / values.length;
   return { mean, std: Math.sqrt(values.reduce((total, value) => total + (value - mean) ** 2, 0) / values.length) };
 }

@@ -23,8 +23,10 @@ import { readTrainConfig } from "./read-train-config.ts";
 import { measuredOnce } from "./reward-normalization.ts";
 import { checkInputs } from "./run-inputs.ts";
 import { explainStop, runTraining, type TrainEnd } from "./train-loop.ts";
+import { valueLayoutOf } from "./open-objective.ts";
 import { absolutePaths, openSession, pinnedWeights, type TrainSession } from "./train-session.ts";
 import { initialState, loadState, resultOf, type TrainState } from "./train-state.ts";
+import { initialValueState } from "./value-baseline.ts";
 
 /** `runs/<date>-<model>`, with a number behind it when that is taken. */
 function chooseFolder(config: TrainConfig): string {
@@ -178,7 +180,7 @@ export async function trainAndReport(given: TrainConfig, context: TrainContext):
 }
 
 function newState(session: TrainSession, config: TrainConfig): TrainState {
-  return initialState(session.layout, { seed: config.seed, ema: config.ema, beta: initialBeta(config.beta, config.iterations) });
+  return initialState(session.layout, { seed: config.seed, ema: config.ema, beta: initialBeta(config.beta, config.iterations), value: policyOf(config).valueBaseline ? initialValueState(valueLayoutOf(session.model), config.seed) : undefined });
 }
 
 /** All that a configuration names to score pictures with. */

@@ -7,6 +7,7 @@ import { openNodeFile } from "../platform/node-files.ts";
 import { type AdamWState, copyParameters, createAdamW, type ParameterSet } from "./adamw.ts";
 import type { BetaState } from "./beta-controller.ts";
 import { type PromptStatistics, statisticsFromJson, statisticsToJson } from "./prompt-statistics.ts";
+import type { ValueState } from "./value-baseline.ts";
 
 /** Everything that one iteration hands to the next. */
 export interface TrainState {
@@ -20,6 +21,8 @@ export interface TrainState {
   beta: BetaState;
   /** Last rewards of every prompt, for the advantages of policy objectives; empty otherwise. */
   statistics: PromptStatistics;
+  /** The learned value baseline; undefined where the setting is off. */
+  readonly value: ValueState | undefined;
   /** Iterations in a row whose gradient was exactly zero. */
   zeroGradients: number;
 }
@@ -28,7 +31,7 @@ const tensorsFile = "state.safetensors";
 const countersFile = "state.json";
 
 /** The state before the first iteration. */
-export function initialState(layout: AdapterLayout, options: { readonly seed: number; readonly ema: number; readonly beta: BetaState }): TrainState {
+export function initialState(layout: AdapterLayout, options: { readonly seed: number; readonly ema: number; readonly beta: BetaState; readonly value?: ValueState | undefined }): TrainState {
   const parameters = initialAdapter(layout, options.seed);
   return {
     iteration: 0,
@@ -37,6 +40,7 @@ export function initialState(layout: AdapterLayout, options: { readonly seed: nu
     optimizer: createAdamW(parameters),
     beta: options.beta,
     statistics: new Map(),
+    value: options.value,
     zeroGradients: 0,
   };
 }
@@ -47,8 +51,8 @@ export function resultOf(state: TrainState): ParameterSet {
 }
 
 function groupsOf(state: TrainState): [group: string, arrays: ParameterSet][] {
-  const { parameters, average, optimizer } = state;
-  const groups: [string, ParameterSet | undefined][] = [["parameters", parameters], ["first", optimizer.first], ["second", optimizer.second], ["average", average]];
+  const { parameters, average, optimizer, value } = state;
+  const groups: [string, ParameterSet | undefined][] = [["parameters", parameters], ["first", optimizer.first], ["second", optimizer.second], ["average", average], ["value", value?.parameters], ["value-first", value?.optimizer.first], ["value-second", value?.optimizer.second]];
   return groups.flatMap(([group, arrays]) => (arrays === undefined ? [] : [[group, arrays] as [string, ParameterSet]]));
 }
 
@@ -58,10 +62,10 @@ export async function saveState(state: TrainState, layout: AdapterLayout, folder
   for (const [group, arrays] of groupsOf(state)) {
     for (const [name, data] of arrays) tensors.set(`${group}/${name}`, { dtype: "F32", shape: [data.length], data });
   }
-  const { iteration, beta, zeroGradients, optimizer, statistics } = state;
+  const { iteration, beta, zeroGradients, optimizer, statistics, value } = state;
   await writeFile(join(folder, adapterFileName), encodeAdapter(layout, resultOf(state)));
   await writeFile(join(folder, tensorsFile), encodeSafetensors(tensors));
-  await writeFile(join(folder, countersFile), `${JSON.stringify({ iteration, updates: optimizer.updates, beta, zeroGradients, ...(statistics.size > 0 && { statistics: statisticsToJson(statistics) }) })}\n`);
+  await writeFile(join(folder, countersFile), `${JSON.stringify({ iteration, updates: optimizer.updates, beta, zeroGradients, ...(statistics.size > 0 && { statistics: statisticsToJson(statistics) }), ...(value && { value: { updates: value.optimizer.updates, scale: value.scale } }) })}\n`);
 }
 
 /**
@@ -80,10 +84,14 @@ export async function loadState(state: TrainState, folder: string, limits: { rea
       data.set(await readTensorFloat32(file, entry));
     }
   }
-  const counters = JSON.parse(await readFile(join(folder, countersFile), "utf8")) as { iteration: number; updates: number; beta: BetaState; zeroGradients: number; statistics?: unknown };
+  const counters = JSON.parse(await readFile(join(folder, countersFile), "utf8")) as { iteration: number; updates: number; beta: BetaState; zeroGradients: number; statistics?: unknown; value?: { updates: number; scale?: ValueState["scale"] } };
   state.iteration = counters.iteration;
   state.optimizer.updates = counters.updates;
   state.beta = counters.beta;
   state.zeroGradients = counters.zeroGradients;
+  if (state.value !== undefined && counters.value !== undefined) {
+    state.value.optimizer.updates = counters.value.updates;
+    state.value.scale = counters.value.scale;
+  }
   if (counters.statistics !== undefined) state.statistics = statisticsFromJson(counters.statistics, { buffer: limits.statisticsBuffer }, join(folder, countersFile));
 }
