@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
 import { type TensorToStore, encodeSafetensors } from "@tastemaker/diffusion";
-import { type Backend, type Executable, hashProgram, onnxBackend, referenceBackend } from "@tastemaker/tensor";
+import { type Backend, type Executable, hashProgram, normal, onnxBackend, referenceBackend } from "@tastemaker/tensor";
 import * as ort from "onnxruntime-node";
 import { afterAll, describe, expect, it } from "vitest";
 
@@ -118,6 +118,40 @@ describe("baselines", () => {
     const ratios = await ratiosOf(folder);
     checkFirstRatio(ratios, name);
     expect(ratios.length).toBeGreaterThan(2);
+  });
+
+  // The others take minutes. What was recorded is how far central differences were from the recorded gradients where those were made.
+  it.skipIf(root === undefined).each(["rlcm-ppo-sum"])("%s has losses whose differences agree with the recorded gradient as closely as the recording's own", async (name) => {
+    const source = join(root!, "baselines", name);
+    const { worst } = JSON.parse(readFileSync(join(root!, "baselines/finite-differences.json"), "utf8")) as { worst: Readonly<Record<string, number>> };
+    const { lora } = JSON.parse(readFileSync(join(source, "case.json"), "utf8")) as { lora: { file: string; rank: number; alpha: number } };
+    const adapter = await readCaseTensors(join(source, lora.file));
+    const gradient = await readCaseTensors(join(source, "expected.safetensors"));
+    const inputs = new Map<string, TensorToStore>([...(await readCaseTensors(join(source, "inputs.safetensors")))].map(([key, { shape, data, dtype }]) => [key, dtype === "int32" ? { dtype: "I32", shape, data: Int32Array.from(data) } : { dtype: "F64", shape, data }]));
+    /** The adapter moved by `shift` along a random direction, rounded as it is stored. */
+    const moved = (direction: number, shift: number): Map<string, TensorToStore> =>
+      new Map([...adapter].map(([key, { shape, data }]) => {
+        const way = normal({ seed: direction, stream: key, indices: [] }, data.length);
+        return [key, { dtype: "F32", shape, data: Float32Array.from(data, (value, i) => value + shift * way[i]!) }];
+      }));
+    const lossWith = async (values: ReadonlyMap<string, TensorToStore>): Promise<number> => {
+      writeFileSync(join(folder, "adapter.safetensors"), encodeSafetensors(values));
+      writeCase(source, { lora: { ...lora, file: "adapter.safetensors" } }, inputs);
+      return Number((await replayCase(folder, reference)).get("loss")!.data[0]);
+    };
+    const pairs: { readonly found: number; readonly expected: number }[] = [];
+    for (const direction of [0, 1, 2]) {
+      const [before, after] = [moved(direction, -2e-6), moved(direction, 2e-6)];
+      let expected = 0;
+      for (const [key, { data }] of after) {
+        const from = before.get(key)!.data as Float32Array;
+        for (const [i, value] of (data as Float32Array).entries()) expected += (value - from[i]!) * gradient.get(`grad.${key}`)!.data[i]!;
+      }
+      pairs.push({ found: (await lossWith(after)) - (await lossWith(before)), expected });
+    }
+    const scale = Math.max(...pairs.map(({ expected }) => Math.abs(expected)));
+    expect(scale).toBeGreaterThan(0);
+    expect(Math.max(...pairs.map(({ found, expected }) => Math.abs(found - expected))) / scale).toBeLessThan(10 * worst[name]!);
   });
 
   it.skipIf(root === undefined)("say which field or input does not fit", async () => {

@@ -11,7 +11,8 @@ import { comparePairs } from "../report/paired-statistics.ts";
 import type { EvaluationRecord, MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { findLatestCheckpoint } from "../storage/run-directory.ts";
-import { type Finished, runTastemaker, type Started, startTastemaker } from "../testing/child.ts";
+import { type Finished, type Started, startTastemaker } from "../testing/child.ts";
+import { runInProcess } from "../testing/in-process.ts";
 import { tinyHeldOutPrompts, tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
 
 const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-baselines-"));
@@ -33,7 +34,7 @@ async function writeConfig(name: string, objective: ObjectiveName, changes: obje
 
 async function train(name: string, objective: ObjectiveName, changes: object): Promise<string> {
   const out = join(folder, name);
-  const end = await runTastemaker("train", "-c", await writeConfig(name, objective, changes), "--out", out);
+  const end = await runInProcess("train", "-c", await writeConfig(name, objective, changes), "--out", out);
   expect(end.code, end.stderr).toBe(0);
   return out;
 }
@@ -87,25 +88,15 @@ describe.each(policyObjectives)("the objective %s", (objective) => {
     expect(await readFile(join(whole, "report.html"), "utf8")).toContain("Probability ratios");
   });
 
-  it("continues to the same bytes after SIGKILL", async () => {
-    const out = join(folder, `${objective}-killed`);
-    const started = startTastemaker("train", "-c", await writeConfig(`${objective}-killed`, objective, busy), "--out", out);
-    await reached(out, 3, started);
-    started.child.kill("SIGKILL");
-    await started.finished;
-    const last = await runTastemaker("resume", out);
-    expect(last.code, last.stderr).toBe(0);
-    expect(await metricsText(out)).toBe(await metricsText(whole));
-    expect(await adapterOf(out)).toEqual(await adapterOf(whole));
-    expect(await readFile(join(out, "evaluation.json"), "utf8")).toBe(await readFile(join(whole, "evaluation.json"), "utf8"));
-  });
+  it("continues to the same bytes after SIGKILL", () => expectSameAfterKill(whole, `${objective}-killed`, objective, busy));
 
   it("does not depend on how many pictures are computed together", async () => {
     const settings = { iterations: 3, learningRate: 1e-3, policy: { samplesPerIteration: 8 } };
-    const [one, four] = await Promise.all([1, 4].map((batchSize) => train(`${objective}-batch-${batchSize}`, objective, { ...settings, batchSize })));
-    const [a, b] = [await linesOf(one!), await linesOf(four!)];
+    const one = await train(`${objective}-batch-1`, objective, { ...settings, batchSize: 1 });
+    const four = await train(`${objective}-batch-4`, objective, { ...settings, batchSize: 4 });
+    const [a, b] = [await linesOf(one), await linesOf(four)];
     for (const key of ["reward", "gradNorm"] as const) expect(relative(a.map((line) => line[key]), b.map((line) => line[key])), key).toBeLessThan(1e-4);
-    expect(relative(await adapterOf(one!), await adapterOf(four!))).toBeLessThan(1e-4);
+    expect(relative(await adapterOf(one), await adapterOf(four))).toBeLessThan(1e-4);
   });
 });
 
@@ -120,6 +111,44 @@ async function reached(run: string, lines: number, started: Started): Promise<vo
     await setTimeout(5);
   }
 }
+
+/** Starts a run in a process of its own, kills it, resumes it, and compares what is left with the run that was not disturbed. */
+async function expectSameAfterKill(whole: string, name: string, objective: ObjectiveName, changes: object): Promise<void> {
+  const out = join(folder, name);
+  const started = startTastemaker("train", "-c", await writeConfig(name, objective, changes), "--out", out);
+  await reached(out, 3, started);
+  started.child.kill("SIGKILL");
+  await started.finished;
+  const last = await runInProcess("resume", out);
+  expect(last.code, last.stderr).toBe(0);
+  expect(await metricsText(out)).toBe(await metricsText(whole));
+  expect(await adapterOf(out)).toEqual(await adapterOf(whole));
+  expect(await readFile(join(out, "evaluation.json"), "utf8")).toBe(await readFile(join(whole, "evaluation.json"), "utf8"));
+}
+
+describe("dpok with a learned value baseline", () => {
+  const changes = { ...busy, iterations: 6, policy: { ...busy.policy, valueBaseline: true, valueLearningRate: 3e-3, valueUpdates: 20 } };
+  let whole: string;
+  beforeAll(async () => {
+    whole = await train("value-whole", "dpok", changes);
+  });
+
+  it("expects nothing of the first pictures and more of later ones", async () => {
+    const losses = (await linesOf(whole)).map(({ policy }) => policy!.valueLoss!);
+    // The network says 0 and the rewards are scaled by their own deviation.
+    expect(losses[0]).toBeCloseTo(1, 4);
+    expect(Math.min(...losses.slice(1))).toBeLessThan(losses[0]!);
+    const without = await linesOf(join(folder, "dpok-whole"));
+    expect(without.every(({ policy }) => policy!.valueLoss === undefined)).toBe(true);
+    expect(without.at(-1)!.reward).not.toBe((await linesOf(whole)).at(-1)!.reward);
+  });
+
+  it("continues to the same bytes after SIGKILL, the network too", async () => {
+    await expectSameAfterKill(whole, "value-killed", "dpok", changes);
+    const stateOf = async (run: string): Promise<Buffer> => readFile(join((await findLatestCheckpoint(run))!.path, "state.safetensors"));
+    expect((await stateOf(join(folder, "value-killed"))).equals(await stateOf(whole))).toBe(true);
+  });
+});
 
 describe("one update per iteration", () => {
   it.each(["rlcm", "ddpo", "dpok", "rebel"] as const)("%s has ratios of exactly 1 in every iteration", async (objective) => {
@@ -164,7 +193,7 @@ describe("a reward that gives numbers only", () => {
   });
 
   it("is refused by rocm, with the objectives that take it", async () => {
-    const end = await runTastemaker("train", "-c", await writeConfig("refused", "rocm", { rewards }), "--out", join(folder, "refused"));
+    const end = await runInProcess("train", "-c", await writeConfig("refused", "rocm", { rewards }), "--out", join(folder, "refused"));
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(/reward compressibility: expected one with a gradient for the objective "rocm".*rlcm, ddpo, dpok, d3po/);
   });
@@ -187,6 +216,8 @@ describe("bad settings", () => {
     [/expected settings of the objective rlcm, got klWeight .*setting policy\.klWeight.*rlcm has samplesPerIteration/, "rlcm", { policy: { klWeight: 1 } }],
     [/expected a multiple of 6 samples per iteration \(batchSize 3 × updatesPerIteration 2\), got 10 .*for example 12/, "rlcm", { batchSize: 3, policy: { samplesPerIteration: 10, updatesPerIteration: 2 } }],
     [/expected statisticsMinimum of at most statisticsBuffer 4, got 16/, "rlcm", { policy: { statisticsBuffer: 4 } }],
+    [/expected no statisticsBuffer with valueBaseline/, "dpok", { policy: { valueBaseline: true, statisticsBuffer: 16 } }],
+    [/expected settings of the objective ddpo, got valueBaseline/, "ddpo", { policy: { valueBaseline: true } }],
     [/expected at least 2 steps with the objective rlcm, got 1/, "rlcm", { steps: 1 }],
     [/policy\.clipRang.*clipRange/, "rlcm", { policy: { clipRang: 1 } }],
     [/expected one of rocm, rlcm, ddpo, dpok, d3po, rebel, got "ppo"/, "ppo" as ObjectiveName, {}],
@@ -195,7 +226,7 @@ describe("bad settings", () => {
   it.each(rows)("are one clear error: %s", async (message, objective, changes) => {
     const { model } = changes as { model?: string };
     const own = model === "LCM" ? { model: world.model } : model === "DIFFUSION" ? { model: world.diffusion } : {};
-    const end = await runTastemaker("train", "-c", await writeConfig("bad", objective, { ...changes, ...own }), "--out", join(folder, "never"));
+    const end = await runInProcess("train", "-c", await writeConfig("bad", objective, { ...changes, ...own }), "--out", join(folder, "never"));
     expect(end.stderr.trimEnd().split("\n").filter((line) => !line.startsWith("npm warn"))).toHaveLength(1);
     expect(end.stderr).toMatch(message);
     expect(end.code).toBe(2);

@@ -7,7 +7,7 @@ import { addTrainOptions, resolveTrainOptions, trainManual, type TrainOptions } 
 
 /** `tastemaker train`: reward fine-tuning. */
 export function register(program: Command, engine: Engine<TrainConfig>): void {
-  const command = addTrainOptions(program.command("train").description("Fine-tune a model's adapter on rewards (ROCM, or one of four baselines).")).action(async (options: TrainOptions, self: Command) => {
+  const command = addTrainOptions(program.command("train").description("Fine-tune a model's adapter on rewards (ROCM, or one of five baselines).")).action(async (options: TrainOptions, self: Command) => {
     if (options.helpConfig) {
       process.stdout.write(await trainManual());
       return;
