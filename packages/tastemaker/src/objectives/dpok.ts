@@ -16,7 +16,7 @@ import { type LogProbReduction, type RatioDiagnostics, type StepPoint, type Step
  * | KL | kl | `[B]` or `[T, B]`: ½ reduce ((μ_θ − μ_ref)/σ)², or mean (ε_θ − ε_ref)² |
  *
  * Differs from the paper: its policy term is −A log π (`logProb`), its code's the clipped ratio without the maximum (`clampedRatio`). Its KL is `gaussian`; its code takes the
- * squared difference of the guided noises (`epsilonMse`), which leaves out each step's weight. A is given from outside, a learned value baseline is not part of it.
+ * squared difference of the guided noises (`epsilonMse`), which leaves out each step's weight. A is given from outside: from `train/prompt-statistics.ts`, or from the learned `value-network.ts`.
  */
 
 export const DPOK_POLICY_TERMS = ["clampedRatio", "logProb"] as const;

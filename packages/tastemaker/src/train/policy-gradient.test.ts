@@ -74,7 +74,7 @@ describe("the gradient of an iteration's second update", () => {
     const config = resolveTrainConfig({ value, path: "here" }, []);
     const model = await openModel(world.model);
     const layout = adapterLayout(model, { rank: 2, alpha: 4, targets: ["to_q", "to_v"] });
-    const reward = { reward: await openReward({ name: "aesthetic", path: world.taste }, backend), weight: 1, normalization: undefined };
+    const reward = { reward: await openReward({ name: "aesthetic", path: world.taste }, backend, undefined), weight: 1, normalization: undefined };
     const contexts = new TextContexts(model, backend, () => {});
     const trained = await openObjective({ config, model, layout, rewards: [reward], prompts: ["a red cat", "a blue dog"], contexts, typicalDivergence: 1, backend, warn: () => {} });
 
