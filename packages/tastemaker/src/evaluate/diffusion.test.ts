@@ -17,7 +17,7 @@ import type { EvaluationRecord } from "../report/report-data.ts";
 import { type Ended, runInProcess } from "../testing/in-process.ts";
 import { tinyHeldOutPrompts, tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
 import { pictureHash } from "./content-key.ts";
-import { decodePng } from "./picture-store.ts";
+import { decodePng } from "../images/read-picture.ts";
 import type { EvaluationFile } from "./record.ts";
 
 const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-evaluate-diffusion-"));
