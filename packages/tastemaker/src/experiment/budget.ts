@@ -43,8 +43,9 @@ export interface Budget {
   readonly finalPrompts: number;
   /** Held-out prompts of each evaluation during training. */
   readonly curvePrompts: number;
-  /** Evaluations during training, besides that of the untrained model. */
+  /** Evaluations during training, besides that of the untrained model; of diffusion models, whose pictures cost several times more, `diffusionLooks`. */
   readonly looks: number;
+  readonly diffusionLooks: number;
   readonly world: ExperimentWorld;
 }
 
@@ -65,9 +66,9 @@ const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 
 /** The budgets that have a name; times are in docs/experiments.md. */
 export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
-  quick: { ...common, name: "quick", trainSeconds: 16, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [5, 25], klBetas: [0.1, 1, 10], otherBetas: [1], finalPrompts: 128, curvePrompts: 24, looks: 2 },
-  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 400, curvePrompts: 32, looks: 3 },
-  full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 64, looks: 10 },
+  quick: { ...common, name: "quick", trainSeconds: 16, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [5, 25], klBetas: [0.1, 1, 10], otherBetas: [1], finalPrompts: 128, curvePrompts: 24, looks: 3, diffusionLooks: 1 },
+  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
+  full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [1, 5, 25, 125], klBetas: [0.1, 0.3, 1, 3, 10], otherBetas: [0.3, 1, 3], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };
 
 const count = z.int().min(1).max(100_000);
@@ -86,6 +87,7 @@ const budgetFile = z.strictObject({
   finalPrompts: count,
   curvePrompts: count,
   looks: count.max(100),
+  diffusionLooks: count.max(100),
   world: z
     .strictObject({
       models: z.strictObject({ emoji: z.string().min(1), "emoji-teacher": z.string().min(1) }),

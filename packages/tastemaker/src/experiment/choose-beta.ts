@@ -1,9 +1,5 @@
 import { meanOf } from "../report/paired-statistics.ts";
-import { type BaseRecord, baseOf, type CurvePoint, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
-
-/** ROCM with a divergence: the methods that have a beta. */
-export const regularisedMethods = ["rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"] as const satisfies readonly Method[];
-export type RegularisedMethod = (typeof regularisedMethods)[number];
+import { type BaseRecord, baseOf, type CurvePoint, type DivergenceMethod, divergenceMethods, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
 
 /** What one beta of a sweep reached. */
 export interface BetaCandidate {
@@ -16,7 +12,7 @@ export interface BetaCandidate {
 /** The beta that a sweep recommends for one reward and divergence. */
 export interface BetaChoice {
   readonly reward: TrainedReward;
-  readonly method: RegularisedMethod;
+  readonly method: DivergenceMethod;
   readonly beta: number;
   readonly gain: number;
   /** Every beta of the sweep, increasing. */
@@ -73,7 +69,7 @@ export function chooseBeta(records: readonly RunRecord[], base?: BaseRecord): Be
     return curve.length < 2 ? undefined : heldOutGain(spec.reward, curve[0]!, curve.at(-1)!);
   };
   return trainedRewards.flatMap((reward) =>
-    regularisedMethods.flatMap((method) => {
+    divergenceMethods.flatMap((method) => {
       const gains = new Map<number, number[]>();
       for (const record of ordered) {
         const { spec } = record;
@@ -104,9 +100,4 @@ export function tableBetas(records: readonly RunRecord[], base: BaseRecord): Bet
 /** The recommended beta; undefined where there is no sweep or the method has no beta. */
 export function chosenBeta(choices: readonly BetaChoice[], reward: TrainedReward, method: Method): number | undefined {
   return choices.find((choice) => choice.reward === reward && choice.method === method)?.beta;
-}
-
-/** Whether a method has a beta. */
-export function isRegularised(method: Method): method is RegularisedMethod {
-  return (regularisedMethods as readonly string[]).includes(method);
 }

@@ -3,7 +3,8 @@ import type { MetricsLine } from "../report/report-data.ts";
 import { budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { medianOf, timesOf } from "./calibrate.ts";
-import { chooseBetas, chooseLearningRates, heldOutGain, rewardSpreads } from "./choose.ts";
+import { chooseBetas, chooseLearningRates, rewardSpreads } from "./choose.ts";
+import { finalHeldOutGain } from "./choose-beta.ts";
 import { roundedJson } from "./files.ts";
 import { makeRecord } from "./make-record.ts";
 import { searchTrials, sweepRuns } from "./plan.ts";
@@ -89,7 +90,7 @@ describe("choosing betas", () => {
   it("judges by the metrics that are neither trained on nor gold, each in its own spread", () => {
     const [first] = specs;
     // Aesthetic +.5 of a spread of .7071, clip-score −.01 of .01414: both .7071, of opposite sign.
-    expect(heldOutGain(record(first!, [], final(100, 0.5, -0.01, 50)), base.scores.emoji)).toBeCloseTo(0, 12);
+    expect(finalHeldOutGain(record(first!, [], final(100, 0.5, -0.01, 50)), base)).toBeCloseTo(0, 12);
     const finals = [final(9, 0, 0, 9), final(8, 0, 0.01, 8), final(7, 0.6, 0.01, 0), final(6, 0.6, 0, 0), final(5, 0, 0, 0)];
     const records = new Map(specs.map((spec, index) => [spec.id, record(spec, [], finals[index]!)]));
     expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({ "pick-score": { "rocm-kl": 1.4 } });

@@ -1,9 +1,10 @@
 import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
+import { finalHeldOutGain } from "./choose-beta.ts";
 import { type RewardSpreads, searchTrials, sweepRuns, type SearchResult, type SweepResult } from "./plan.ts";
-import { type BaseRecord, baseOf, paperMetrics, type PromptScores, type RunRecord, type RunSpec, type TrainedReward } from "./run-record.ts";
-import { type DivergenceMethod, divergenceMethods, type Searched } from "./selection.ts";
+import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type RunSpec, type TrainedReward } from "./run-record.ts";
+import { type Searched } from "./selection.ts";
 
 export type Records = ReadonlyMap<string, RunRecord>;
 
@@ -68,23 +69,11 @@ export function chooseLearningRates(budget: Budget, calibration: Calibration, re
   return result as SearchResult;
 }
 
-/** Mean gain, in the base model's standard deviations, over the paper's metrics that the run was not trained on. Never by what stands for people. */
-export function heldOutGain({ spec, final }: Pick<RunRecord, "spec" | "final">, base: PromptScores): number | null {
-  if (final === null) return null;
-  const gains = paperMetrics.flatMap((name): number[] => {
-    const [before, after] = [base[name], final[name]];
-    if (name === spec.reward || before === undefined || after === undefined) return [];
-    const deviation = deviationOf(before);
-    return deviation === 0 ? [] : [(meanOf(after) - meanOf(before)) / deviation];
-  });
-  return gains.length === 0 ? null : meanOf(gains);
-}
-
 /** The sweep's runs of a divergence on a reward; undefined while one is missing. */
 export function sweepCandidates(specs: readonly RunSpec[], records: Records, base: BaseRecord): Candidate[] | undefined {
   const candidates = specs.map((spec): Candidate | undefined => {
     const record = records.get(spec.id);
-    return record && { id: spec.id, value: spec.beta as number, score: heldOutGain(record, base.scores[baseOf(spec.method)]) };
+    return record && { id: spec.id, value: spec.beta as number, score: finalHeldOutGain(record, base) ?? null };
   });
   return candidates.every((candidate) => candidate !== undefined) ? candidates : undefined;
 }
@@ -95,7 +84,7 @@ export function plannedSweep(budget: Budget, calibration: Calibration, spreads: 
   return spread === undefined || rate === undefined || calibration.secondsPerIteration[method] === undefined ? undefined : sweepRuns(budget, calibration, reward, method, spread, rate);
 }
 
-/** Beta of each divergence for each reward, by `heldOutGain`, where the sweep is complete. */
+/** Beta of each divergence for each reward, by `finalHeldOutGain`, where the sweep is complete. */
 export function chooseBetas(budget: Budget, calibration: Calibration, base: BaseRecord, search: SearchResult, records: Records): SweepResult {
   const result: Partial<Record<TrainedReward, Partial<Record<DivergenceMethod, number>>>> = {};
   const spreads = rewardSpreads(budget, base);

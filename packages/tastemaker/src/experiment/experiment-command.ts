@@ -7,6 +7,7 @@ import { type LockOwner, tryLock } from "../storage/run-lock.ts";
 import { type BaseKind, measureBase } from "./base.ts";
 import { type Budget, readBudget } from "./budget.ts";
 import { ChildFailure } from "./child.ts";
+import { measureCosts } from "./divergence-costs.ts";
 import { calibrate } from "./calibrate.ts";
 import type { Calibration } from "./calibration.ts";
 import { chooseBetas, chooseLearningRates, rewardSpreads } from "./choose.ts";
@@ -16,8 +17,8 @@ import { type ExperimentPaths, experimentPaths } from "./paths.ts";
 import { neededMethods, neededRates, planOutline, planPaper } from "./plan.ts";
 import { writeExperimentReport } from "./report.ts";
 import { ExperimentProgress, type Failure, openRuns, runPool } from "./run-all.ts";
-import { type BaseRecord, baseOf, methods, parts, trainedRewards } from "./run-record.ts";
-import { everything, isDivergenceMethod, parseNames, type Selection, targets } from "./selection.ts";
+import { baseOf, type BaseRecord, isDivergenceMethod, methods, parts, trainedRewards } from "./run-record.ts";
+import { everything, parseNames, type Selection, targets } from "./selection.ts";
 
 function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions): Selection {
   return {
@@ -52,6 +53,7 @@ async function makeRuns({ budget, selection, paths, jobs }: Parts, { output, sig
   const note = (text: string): void => output.note(text);
   const calibration = await calibrate(budget, neededMethods(budget, selection), paths, { jobs, signal, note });
   if (calibration === undefined) return undefined;
+  await measureCosts(paths);
   if (calibration.jobs !== jobs) note(`warning: ${paths.calibration} was measured with ${calibration.jobs} runs at once, not ${jobs}; training times in tables and figures are those`);
   const outline = planOutline(budget, calibration, selection);
   for (const line of describeCost(outline, budget, calibration, jobs)) note(line);
@@ -87,7 +89,7 @@ async function readInputs(paths: ExperimentPaths): Promise<{ calibration: Calibr
 async function report({ budget, paths }: Parts): Promise<string[]> {
   const inputs = await readInputs(paths);
   if (inputs === undefined) throw new UsageError("experiment-missing", `experiment: expected ${paths.calibration} and ${paths.base}, got no such files`, "make the experiment first: tastemaker experiment paper");
-  return writeExperimentReport({ budget, ...inputs, records: await readRunRecords(paths.runs) }, paths.results);
+  return writeExperimentReport({ budget, paths, ...inputs, records: await readRunRecords(paths.runs) }, paths.results);
 }
 
 /** `tastemaker experiment status`. */

@@ -53,6 +53,7 @@ beforeAll(async () => {
     finalPrompts: 6,
     curvePrompts: 4,
     looks: 2,
+    diffusionLooks: 2,
     world: {
       models: { emoji: world.model, "emoji-teacher": world.diffusion },
       prompts: tinyPrompts,

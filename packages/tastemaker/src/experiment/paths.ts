@@ -6,6 +6,7 @@ export interface ExperimentPaths {
   readonly results: string;
   readonly calibration: string;
   readonly base: string;
+  readonly costs: string;
   readonly runs: string;
   readonly pictures: string;
   readonly work: string;
@@ -21,6 +22,7 @@ export function experimentPaths({ name }: Pick<Budget, "name">, out: string, wor
     results,
     calibration: join(results, "calibration.json"),
     base: join(results, "base.json"),
+    costs: join(results, "divergence-costs.json"),
     runs: join(results, "runs"),
     pictures: join(results, "pictures"),
     work,
@@ -30,12 +32,13 @@ export function experimentPaths({ name }: Pick<Budget, "name">, out: string, wor
 }
 
 /** What belongs to one run, by its id. */
-export function specPaths(paths: ExperimentPaths, id: string): { readonly record: string; readonly run: string; readonly evaluation: string; readonly log: string; readonly picture: (which: "base" | "tuned") => string } {
+export function specPaths(paths: ExperimentPaths, id: string): { readonly record: string; readonly run: string; readonly evaluation: string; readonly log: string; readonly picture: string; readonly basePicture: (kind: "emoji" | "emoji-teacher", isAnimals: boolean) => string } {
   return {
     record: join(paths.runs, `${id}.json`),
     run: join(paths.work, "runs", id),
     evaluation: join(paths.work, "evaluations", id),
     log: join(paths.work, "logs", `${id}.log`),
-    picture: (which) => join(paths.pictures, `${id}/${which}.png`),
+    picture: join(paths.pictures, `${id}.webp`),
+    basePicture: (kind, isAnimals) => join(paths.pictures, "base", `${kind}${isAnimals ? "-animals" : ""}.webp`),
   };
 }

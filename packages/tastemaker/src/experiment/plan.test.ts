@@ -4,8 +4,8 @@ import { objects } from "../worlds/emoji/vocabulary.ts";
 import { animalWords, type Budget, budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { betaOf, neededMethods, neededRates, planOutline, planPaper, publishedRates, type SearchResult, type SweepResult } from "./plan.ts";
-import { methods, type RunSpec, trainedRewards } from "./run-record.ts";
-import { divergenceMethods, everything, searched, type Selection } from "./selection.ts";
+import { divergenceMethods, methods, type RunSpec, trainedRewards } from "./run-record.ts";
+import { everything, searched, type Selection } from "./selection.ts";
 
 const calibration: Calibration = {
   format: "tastemaker-experiment-calibration/1",

@@ -2,8 +2,8 @@ import { InternalError } from "@tastemaker/tensor";
 import { slopes } from "../train/beta-controller.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
-import { baseOf, type Method, methods, type Part, type RunSpec, type TrainedReward } from "./run-record.ts";
-import { type DivergenceMethod, divergenceMethods, everything, isDivergenceMethod, isWanted, type Searched, searched, searchedOf, type Selection } from "./selection.ts";
+import { baseOf, type DivergenceMethod, divergenceMethods, isDivergenceMethod, type Method, methods, type Part, type RunSpec, type TrainedReward } from "./run-record.ts";
+import { everything, isWanted, type Searched, searched, searchedOf, type Selection } from "./selection.ts";
 
 /** Learning rates found by the search. */
 export type SearchResult = Readonly<Record<TrainedReward, Readonly<Partial<Record<Searched, number>>>>>;
@@ -59,9 +59,9 @@ function specOf(budget: Budget, calibration: Calibration, choice: Choice): RunSp
 }
 
 function specOfLength(budget: Budget, iterations: number, choice: Choice): RunSpec {
-  const { world, looks, curvePrompts } = budget;
+  const { world, curvePrompts } = budget;
   const { id, part, reward, method, beta, learningRate, seed, isScored } = choice;
-  const every = Math.ceil(iterations / looks);
+  const every = Math.ceil(iterations / (baseOf(method) === "emoji" ? budget.looks : budget.diffusionLooks));
   const isAnimals = part === "animals";
   const settings: Record<string, unknown> = {
     ...world.settings,

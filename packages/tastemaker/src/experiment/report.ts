@@ -4,12 +4,20 @@ import { ensureFolder } from "../storage/ensure-folder.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { chooseBetas, chooseLearningRates, plannedSweep, type Records, rewardSpreads, searchCandidates, sweepCandidates } from "./choose.ts";
-import { roundedJson } from "./files.ts";
-import type { BaseRecord } from "./run-record.ts";
-import { divergenceMethods, searched, type Searched } from "./selection.ts";
+import { analyseRecords, defaultBootstrap } from "./analysis/analyse-records.ts";
+import { reportFiles } from "./analysis/write-report.ts";
+import { costsFormat, type DivergenceCosts } from "./divergence-costs.ts";
+import { readRecord, roundedJson } from "./files.ts";
+import type { ExperimentPaths } from "./paths.ts";
+import { renderPng } from "../figures/render-png.ts";
+import { reportFigures } from "./report-figures.ts";
+import { reportSheets } from "./report-sheets.ts";
+import { type BaseRecord, divergenceMethods } from "./run-record.ts";
+import { searched, type Searched } from "./selection.ts";
 
 /** What tables and figures are made from. */
 export interface ReportInput {
+  readonly paths: ExperimentPaths;
   readonly budget: Budget;
   readonly calibration: Calibration;
   readonly base: BaseRecord;
@@ -39,8 +47,25 @@ async function reportChoices({ budget, calibration, base, records }: ReportInput
   return { "data/choices.json": roundedJson({ learningRates: { trials: rates, chosen: search }, betas: { trials: betas, chosen: chooseBetas(budget, calibration, base, search, records) } }) };
 }
 
+/** The paper: tables, claims, figures, and a page that holds them together. */
+async function reportPaper(input: ReportInput): Promise<Record<string, string | Uint8Array>> {
+  const { budget, base, records, paths } = input;
+  const costs = (await readRecord<DivergenceCosts>(paths.costs, costsFormat))?.costs;
+  const analysis = await analyseRecords([...records.values()], base, { ...defaultBootstrap, ...(costs === undefined ? {} : { costs }) });
+  const charts = reportFigures(analysis, budget.curvePrompts);
+  const sheets = await reportSheets({ budget, records, choices: analysis.choices, paths });
+  const pictures: Record<string, string | Uint8Array> = {};
+  for (const { name, svg } of charts) {
+    pictures[`figures/${name}.svg`] = svg;
+    pictures[`figures/${name}.png`] = await renderPng(svg);
+  }
+  for (const { name, png } of sheets) pictures[`figures/${name}.png`] = png;
+  const listed = [...charts.map(({ name, title, only }) => ({ path: `figures/${name}.svg`, title, only })), ...sheets.map(({ name, title, only }) => ({ path: `figures/${name}.png`, title, only }))];
+  return { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, figures: listed }), ...pictures };
+}
+
 /** Everything a report consists of. To add tables or figures, add their function here. */
-export const reportParts: readonly ReportPart[] = [reportChoices];
+export const reportParts: readonly ReportPart[] = [reportChoices, reportPaper];
 
 /** Makes all tables and figures of the records and writes them below a folder. Returns the paths. */
 export async function writeExperimentReport(input: ReportInput, results: string): Promise<string[]> {

@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
-import { copyFile, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sheetName } from "../logs/run-events.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
@@ -14,6 +13,7 @@ import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { ChildFailure, failureOf, runChild } from "./child.ts";
 import { writeRecord } from "./files.ts";
+import { keepPictures } from "./kept-pictures.ts";
 import { makeRecord } from "./make-record.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
 import { finalArguments, shellLine, trainArguments } from "./run-command.ts";
@@ -75,15 +75,6 @@ async function scoreRun(spec: RunSpec, { budget, base, paths, signal }: RunConte
   return (await readScores(evaluation, 1)).scores;
 }
 
-/** Keeps the sheets of pictures that a figure shows. */
-async function keepPictures(spec: RunSpec, paths: ExperimentPaths): Promise<void> {
-  const { run, picture } = specPaths(paths, spec.id);
-  for (const [which, iteration] of [["base", 0], ["tuned", spec.iterations]] as const) {
-    await ensureFolder(dirname(picture(which)));
-    await copyFile(join(runPaths(run).samples, sheetName(iteration)), picture(which));
-  }
-}
-
 /**
  * Makes a run from where it is: trains, measures, writes its record. A trial of the search whose numbers are no longer finite is recorded as far as it got.
  * @returns undefined when Ctrl-C stopped it; everything done is kept
@@ -102,7 +93,7 @@ export async function runOne(spec: RunSpec, context: RunContext): Promise<RunRec
   const lines = (await readJsonLines(runPaths(run).metrics)) as unknown as MetricsLine[];
   const { environment } = await readRunRecord(run);
   const record = makeRecord(spec, lines, { command: shellLine(trainArguments(spec, run)), environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final });
-  if (spec.part === "animals") await keepPictures(spec, paths);
+  await keepPictures(spec, paths);
   await writeRecord(path, record);
   // Its numbers are in the record and its pictures in the cache.
   await rm(evaluation, { recursive: true, force: true });

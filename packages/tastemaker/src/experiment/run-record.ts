@@ -4,6 +4,14 @@ import type { Environment } from "../storage/environment.ts";
 export const methods = ["rocm-none", "rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher", "rlcm", "ddpo", "d3po", "dpok"] as const;
 export type Method = (typeof methods)[number];
 
+/** Methods with a divergence, which have a beta. */
+export const divergenceMethods = ["rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"] as const satisfies readonly Method[];
+export type DivergenceMethod = (typeof divergenceMethods)[number];
+
+export function isDivergenceMethod(method: Method): method is DivergenceMethod {
+  return (divergenceMethods as readonly string[]).includes(method);
+}
+
 /** Rewards that Table 1 trains on, in the paper's order. */
 export const trainedRewards = ["pick-score", "hpsv2", "clip-score", "aesthetic"] as const;
 export type TrainedReward = (typeof trainedRewards)[number];

@@ -1,5 +1,5 @@
 import { unknownNameError } from "@tastemaker/tensor";
-import { type Method, methods, type Part, type TrainedReward, trainedRewards } from "./run-record.ts";
+import { isDivergenceMethod, type Method, methods, type Part, type TrainedReward, trainedRewards } from "./run-record.ts";
 
 /** What the runs are for: the paper's tables and figures, and two of our own. */
 export const targets = ["table1", "table2", "table4", "fig3", "fig4", "fig5", "fig6", "auto", "search"] as const;
@@ -13,14 +13,6 @@ export interface Selection {
 }
 
 export const everything: Selection = { targets, rewards: trainedRewards, methods };
-
-/** Methods with a divergence, whose beta is swept. */
-export const divergenceMethods = ["rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"] as const;
-export type DivergenceMethod = (typeof divergenceMethods)[number];
-
-export function isDivergenceMethod(method: Method): method is DivergenceMethod {
-  return (divergenceMethods as readonly string[]).includes(method);
-}
 
 /** What has a learning rate of its own: all variants of ROCM share one. */
 export const searched = ["rocm", "rlcm", "ddpo", "d3po", "dpok"] as const;

@@ -1,8 +1,8 @@
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
 import { meanOf } from "../../report/paired-statistics.ts";
-import { type BetaChoice, type RegularisedMethod, regularisedMethods } from "../choose-beta.ts";
-import { type BaseRecord, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
+import { type BetaChoice } from "../choose-beta.ts";
+import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { estimateSeeds } from "./curves.ts";
 import { combine, drawPrompts, estimateOf, estimateValues, type PromptDraws, sampleGrid, type Sampled } from "./resample.ts";
 import { groupName, groupRuns, preferenceGrid, type RunGroup, sweepOf } from "./select-runs.ts";
@@ -17,7 +17,7 @@ export interface BetaResult {
 /** A row of Table 2. */
 export interface BetaRow {
   readonly reward: TrainedReward;
-  readonly method: RegularisedMethod;
+  readonly method: DivergenceMethod;
   /** By metrics that are not trained on: the beta of Table 1. */
   readonly chosen: BetaResult | null;
   /** By the gold preference itself, which a person cannot do: the yardstick. */
@@ -38,7 +38,7 @@ export interface StoppingRow {
   readonly atWatch: Estimate;
   readonly watchFired: number;
   /** The best swept beta by its own curve's gold gain at the end. */
-  readonly sweep: { readonly method: RegularisedMethod; readonly beta: number; readonly gain: Estimate } | null;
+  readonly sweep: { readonly method: DivergenceMethod; readonly beta: number; readonly gain: Estimate } | null;
   /** `atBest` and `atWatch` over `sweep.gain`; null where that gain is not above 0. */
   readonly bestOfSweep: Estimate | null;
   readonly watchOfSweep: Estimate | null;
@@ -56,7 +56,7 @@ export const autoTarget = 0.95;
 
 const sampled = (group: RunGroup, base: BaseRecord, draws: PromptDraws): Sampled => sampleGrid(preferenceGrid(group, base, "gold"), draws, groupName(group));
 
-function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedReward, method: RegularisedMethod, choices: readonly BetaChoice[], draws: PromptDraws): { row: BetaRow; pair: [Sampled, Sampled] | undefined } | undefined {
+function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedReward, method: DivergenceMethod, choices: readonly BetaChoice[], draws: PromptDraws): { row: BetaRow; pair: [Sampled, Sampled] | undefined } | undefined {
   const sweep = sweepOf(groups, reward, method).map((group) => ({ group, gold: sampled(group, base, draws) }));
   if (sweep.length === 0) return undefined;
   const result = ({ group, gold }: (typeof sweep)[number]): BetaResult => ({ beta: group.beta as number, seeds: group.runs.length, gold: estimateOf(gold) });
@@ -100,7 +100,7 @@ function stoppingRow(groups: readonly RunGroup[], reward: TrainedReward): Stoppi
   const atBest = goldAt(plain, (run) => run.bestIteration ?? last(run));
   const atWatch = goldAt(plain, (run) => run.watchFiredAt ?? last(run));
   if (atEnd === undefined || atBest === undefined || atWatch === undefined) return undefined;
-  const swept = regularisedMethods.flatMap((method) =>
+  const swept = divergenceMethods.flatMap((method) =>
     sweepOf(groups, reward, method).flatMap((group) => {
       const gain = goldAt(group, last);
       return gain === undefined ? [] : [{ method, beta: group.beta as number, gain }];
@@ -127,7 +127,7 @@ function stoppingRow(groups: readonly RunGroup[], reward: TrainedReward): Stoppi
 export function betaTable(records: readonly RunRecord[], base: BaseRecord, choices: readonly BetaChoice[], options: BootstrapOptions): BetaTable {
   const draws = drawPrompts(base.prompts.length, options);
   const groups = groupRuns(records);
-  const all = trainedRewards.flatMap((reward) => regularisedMethods.flatMap((method) => betaRow(groups, base, reward, method, choices, draws) ?? []));
+  const all = trainedRewards.flatMap((reward) => divergenceMethods.flatMap((method) => betaRow(groups, base, reward, method, choices, draws) ?? []));
   const pairs = all.flatMap(({ pair }) => (pair === undefined ? [] : [pair]));
   const mean = (values: readonly number[]): number => meanOf(pairs.map((_, index) => values[2 * index]! / values[2 * index + 1]!));
   return {

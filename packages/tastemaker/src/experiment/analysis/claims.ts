@@ -1,8 +1,8 @@
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
 import { meanOf } from "../../report/paired-statistics.ts";
-import { type BetaChoice, heldOutMetrics, regularisedMethods } from "../choose-beta.ts";
-import { type BaseRecord, baseOf, type Method, methods, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
+import { type BetaChoice, heldOutMetrics } from "../choose-beta.ts";
+import { baseOf, type BaseRecord, divergenceMethods, type Method, methods, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { autoTarget, type BetaTable } from "./beta-table.ts";
 import type { MatchedReward } from "./matched-reward.ts";
 import type { PreferenceCurve } from "./preference-by-beta.ts";
@@ -135,9 +135,9 @@ const sd = "standard deviations of the base model's scores, mean over the paper'
 
 function outperforms(id: string, claim: string, value: Value, unit: string): Claim {
   const baselines: readonly Method[] = ["rlcm", "ddpo", "d3po", "dpok"];
-  const { effect, isSingleSeed } = pool(perReward(value, regularisedMethods, baselines));
+  const { effect, isSingleSeed } = pool(perReward(value, divergenceMethods, baselines));
   const singles = trainedRewards.flatMap((reward) => baselines.flatMap((baseline) => {
-    const sampled = contrast(value, reward, regularisedMethods, [baseline]);
+    const sampled = contrast(value, reward, divergenceMethods, [baseline]);
     return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled) }];
   }));
   const worse = singles.filter(({ estimate }) => (estimate.high ?? 0) < -matchMargin);
@@ -155,8 +155,8 @@ function outperforms(id: string, claim: string, value: Value, unit: string): Cla
 }
 
 function overfits(heldOut: Value, trained: Value): Claim {
-  const lost = pool(perReward(heldOut, regularisedMethods, ["rocm-none"]));
-  const won = pool(perReward(trained, ["rocm-none"], regularisedMethods));
+  const lost = pool(perReward(heldOut, divergenceMethods, ["rocm-none"]));
+  const won = pool(perReward(trained, ["rocm-none"], divergenceMethods));
   return {
     id: "no-regularisation-overfits",
     claim: "Without regularisation ROCM overfits: it gains more of the trained reward and less on the other metrics than with a divergence.",
@@ -250,10 +250,10 @@ function interiorOptimum(curves: readonly PreferenceCurve[]): Claim {
 
 function appealOverAlignment(cells: Cells): Claim {
   const gain = (metric: string): Value => (reward, method) => cells.gain(reward, method, [metric]);
-  const difference = (metric: string): Sampled | undefined => contrast(gain(metric), "aesthetic", regularisedMethods, ["rlcm"]);
+  const difference = (metric: string): Sampled | undefined => contrast(gain(metric), "aesthetic", divergenceMethods, ["rlcm"]);
   const [appeal, alignment] = [difference("gold-appeal"), difference("judge")];
   // From differences within each picture, because both leads come from the same seeds.
-  const lead = contrast((reward, method) => cells.excess(reward, method, "gold-appeal", "judge"), "aesthetic", regularisedMethods, ["rlcm"]);
+  const lead = contrast((reward, method) => cells.excess(reward, method, "gold-appeal", "judge"), "aesthetic", divergenceMethods, ["rlcm"]);
   const effect = lead === undefined ? null : estimateOf(lead);
   return {
     id: "appeal-over-alignment",
@@ -299,7 +299,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
   const trained: Value = (reward, method) => cells.gain(reward, method, [reward]);
   const score: Value = (reward, method) => cells.score(reward, method);
   const heldOutSpeed = inputs.speed.filter(({ row }) => row.quality === "held-out gain");
-  const regularised = (baseline: Method): SampledSpeed[] => heldOutSpeed.filter(({ row }) => row.baseline === baseline && (regularisedMethods as readonly Method[]).includes(row.method));
+  const regularised = (baseline: Method): SampledSpeed[] => heldOutSpeed.filter(({ row }) => row.baseline === baseline && (divergenceMethods as readonly Method[]).includes(row.method));
   const { beta } = inputs;
   return [
     outperforms("regularised-at-least-baselines", "Regularised ROCM outperforms or matches the baselines on the metrics that are not trained on (gain over the own base model).", heldOut, sd),
@@ -328,7 +328,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
       "Regularised ROCM and RLCM score higher than the diffusion baselines on the metrics that are not trained on.",
       "standard deviations of the consistency model's scores, mean over the paper's metrics that are not trained on",
       "Mean score of the four divergences and RLCM minus that of DDPO, D3PO and DPOK, mean over rewards: holds when its 95 % interval is above 0, does not hold when it is below.",
-      pool(perReward(score, [...regularisedMethods, "rlcm"], diffusionMethods)),
+      pool(perReward(score, [...divergenceMethods, "rlcm"], diffusionMethods)),
     ),
     appealOverAlignment(cells),
     betterThanStopping(inputs.matched),

@@ -1,7 +1,7 @@
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
 import { meanOf } from "../../report/paired-statistics.ts";
-import { type BetaChoice, chosenBeta, type RegularisedMethod, regularisedMethods } from "../choose-beta.ts";
-import { type BaseRecord, type Method, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
+import { type BetaChoice, chosenBeta } from "../choose-beta.ts";
+import { type BaseRecord, type DivergenceMethod, divergenceMethods, type Method, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { firstReach, interpolate, type Line, lineOf, meanLine } from "./curves.ts";
 import { estimateValues } from "./resample.ts";
 import { baseSpread, groupRuns, type RunGroup, sweepOf } from "./select-runs.ts";
@@ -25,7 +25,7 @@ export interface RewardPath {
 
 export interface MatchedRow {
   readonly reward: TrainedReward;
-  readonly method: RegularisedMethod;
+  readonly method: DivergenceMethod;
   readonly beta: number;
   readonly isChosen: boolean;
   readonly metric: (typeof matchedMetrics)[number];
@@ -43,7 +43,7 @@ export interface MatchedReward {
   readonly paths: readonly RewardPath[];
   readonly rows: readonly MatchedRow[];
   /** Over all rewards and chosen betas of one divergence, and over all of them (`method` null). */
-  readonly pooled: readonly { readonly method: RegularisedMethod | null; readonly metric: (typeof matchedMetrics)[number]; readonly rewards: number; readonly difference: Estimate | null }[];
+  readonly pooled: readonly { readonly method: DivergenceMethod | null; readonly metric: (typeof matchedMetrics)[number]; readonly rewards: number; readonly difference: Estimate | null }[];
 }
 
 const gainLine = (run: RunRecord, base: BaseRecord, metric: string): Line => lineOf(run, (point) => point.iteration, ({ scores }) => (scores[metric] === undefined ? undefined : scores[metric].gain / baseSpread(base, "emoji", metric)));
@@ -85,7 +85,7 @@ export function matchedReward(records: readonly RunRecord[], base: BaseRecord, c
     const plain = groups.find((group) => group.reward === reward && group.method === "rocm-none");
     if (plain === undefined) continue;
     paths.push(...[pathOf(plain, base)].flatMap((path) => path ?? []));
-    for (const method of regularisedMethods) {
+    for (const method of divergenceMethods) {
       for (const group of sweepOf(groups, reward, method)) {
         paths.push(...[pathOf(group, base)].flatMap((path) => path ?? []));
         for (const metric of matchedMetrics) {
@@ -100,7 +100,7 @@ export function matchedReward(records: readonly RunRecord[], base: BaseRecord, c
       }
     }
   }
-  const pooled = [...regularisedMethods, null].flatMap((method) =>
+  const pooled = [...divergenceMethods, null].flatMap((method) =>
     matchedMetrics.map((metric) => {
       // Divergences of one reward and seed share the run without one, so they are averaged first: a unit is a reward and a seed.
       const found = rows.filter((row) => row.isChosen && row.metric === metric && (method === null || row.method === method));

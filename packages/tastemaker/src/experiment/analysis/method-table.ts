@@ -1,7 +1,7 @@
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
-import { type BetaChoice, chosenBeta, heldOutMetrics, isRegularised } from "../choose-beta.ts";
-import { type BaseRecord, baseOf, type Method, methods, type RunRecord, type TrainedReward } from "../run-record.ts";
+import { type BetaChoice, chosenBeta, heldOutMetrics } from "../choose-beta.ts";
+import { baseOf, type BaseRecord, isDivergenceMethod, type Method, methods, type RunRecord, type TrainedReward } from "../run-record.ts";
 import { estimateSeeds, interpolate, lineOf } from "./curves.ts";
 import { drawPrompts, estimateOf, type PromptDraws, sampleGrid, type Sampled, sideOf, subtract } from "./resample.ts";
 import { baseScores, finalGrid, gainGrid, groupName, groupRuns, rowOf, type RunGroup, standardGainGrid } from "./select-runs.ts";
@@ -53,7 +53,7 @@ function end({ runs }: RunGroup): Pick<MethodRow, "iterations" | "trainSeconds" 
 
 /** Trainings of a reward's rows that should have been scored and were not. */
 function brokenOff(records: readonly RunRecord[], reward: TrainedReward, choices: readonly BetaChoice[]): string[] {
-  const isRow = ({ spec }: RunRecord): boolean => (spec.part === "main" || spec.part === "sweep") && (!isRegularised(spec.method) || spec.beta === chosenBeta(choices, reward, spec.method));
+  const isRow = ({ spec }: RunRecord): boolean => (spec.part === "main" || spec.part === "sweep") && (!isDivergenceMethod(spec.method) || spec.beta === chosenBeta(choices, reward, spec.method));
   return records.filter((record) => record.spec.reward === reward && record.spec.isScored && record.final === null && isRow(record)).map(({ spec }) => spec.id).sort();
 }
 

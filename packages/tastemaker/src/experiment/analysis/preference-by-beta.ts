@@ -1,8 +1,7 @@
 import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import type { Estimate } from "../../evaluate/cluster-statistics.ts";
 import { meanOf } from "../../report/paired-statistics.ts";
-import { type RegularisedMethod, regularisedMethods } from "../choose-beta.ts";
-import { type BaseRecord, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
+import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { drawPrompts, estimateOf, type PromptDraws, sampleGrid, type Sampled, sideOf, subtract, widenFor } from "./resample.ts";
 import { groupName, groupRuns, preferenceGrid, type RunGroup, sweepOf } from "./select-runs.ts";
 
@@ -21,7 +20,7 @@ export interface PreferencePoint {
 /** Fig. 4 for one reward and divergence. */
 export interface PreferenceCurve {
   readonly reward: TrainedReward;
-  readonly method: RegularisedMethod;
+  readonly method: DivergenceMethod;
   /** Increasing beta, 0 first where there are runs without a divergence. */
   readonly points: readonly PreferencePoint[];
   /** The beta of highest gold preference. */
@@ -59,7 +58,7 @@ export function preferenceByBeta(records: readonly RunRecord[], base: BaseRecord
   const groups = groupRuns(records);
   return trainedRewards.flatMap((reward) => {
     const plain = groups.filter((group) => group.reward === reward && group.method === "rocm-none").map((group) => cellOf(group, base, draws));
-    return regularisedMethods.flatMap((method) => {
+    return divergenceMethods.flatMap((method) => {
       const swept = sweepOf(groups, reward, method).map((group) => cellOf(group, base, draws));
       const cells = [...plain, ...swept];
       if (swept.length === 0 || cells.length < 2) return [];

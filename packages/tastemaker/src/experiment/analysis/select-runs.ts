@@ -1,6 +1,6 @@
 import { UsageError } from "@tastemaker/tensor";
-import { type BetaChoice, chosenBeta, isRegularised } from "../choose-beta.ts";
-import { type BaseRecord, baseOf, type Method, type RunRecord, type TrainedReward } from "../run-record.ts";
+import { type BetaChoice, chosenBeta } from "../choose-beta.ts";
+import { baseOf, type BaseRecord, isDivergenceMethod, type Method, type RunRecord, type TrainedReward } from "../run-record.ts";
 import type { Grid } from "./resample.ts";
 
 /** Trainings that differ in their seed only. */
@@ -45,7 +45,7 @@ export function groupRuns(records: readonly RunRecord[]): RunGroup[] {
 
 /** The runs of a row of Table 1: with the chosen beta where the method has one. */
 export function rowOf(groups: readonly RunGroup[], choices: readonly BetaChoice[], reward: TrainedReward, method: Method): RunGroup | undefined {
-  const beta = isRegularised(method) ? chosenBeta(choices, reward, method) : null;
+  const beta = isDivergenceMethod(method) ? chosenBeta(choices, reward, method) : null;
   return beta === undefined ? undefined : groups.find((group) => group.reward === reward && group.method === method && group.beta === beta);
 }
 

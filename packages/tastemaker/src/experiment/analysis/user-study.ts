@@ -2,8 +2,8 @@ import type { BootstrapOptions } from "../../evaluate/bootstrap.ts";
 import { analyseStudy, type StudyAnalysis } from "../../study/analyse-study.ts";
 import type { Answer } from "../../study/answers.ts";
 import { type PictureQualities, simulateStudy, type StudySettings } from "../../study/simulate-study.ts";
-import { type BetaChoice, regularisedMethods } from "../choose-beta.ts";
-import { type BaseRecord, type Method, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
+import { type BetaChoice } from "../choose-beta.ts";
+import { type BaseRecord, divergenceMethods, type Method, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import type { MethodTable } from "./method-table.ts";
 import { finalGrid, groupRuns, rowOf, type RunGroup } from "./select-runs.ts";
 
@@ -28,7 +28,7 @@ export function userStudies(records: readonly RunRecord[], base: BaseRecord, cho
   const groups = groupRuns(records);
   return trainedRewards.flatMap((reward) => {
     const rows = tables.find((table) => table.reward === reward)?.rows ?? [];
-    const ours = rows.filter((row) => (regularisedMethods as readonly Method[]).includes(row.method) && row.heldOut !== null);
+    const ours = rows.filter((row) => (divergenceMethods as readonly Method[]).includes(row.method) && row.heldOut !== null);
     const rlcm = rowOf(groups, choices, reward, "rlcm");
     if (ours.length === 0 || rlcm === undefined) return [];
     const { method } = ours.reduce((best, row) => (row.heldOut!.gain.mean > best.heldOut!.gain.mean ? row : best));

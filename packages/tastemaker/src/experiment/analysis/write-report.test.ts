@@ -1,15 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { answersCsv, parseAnswers } from "../../study/answers.ts";
-import { baseOf, type Method, methods } from "../run-record.ts";
+import { baseOf, type Method, methods, type RunRecord } from "../run-record.ts";
 import { syntheticBase, syntheticRun } from "../testing/synthetic-records.ts";
 import { markdownTable, plusMinus, shareText, signedPlusMinus, withInterval } from "./markdown.ts";
-import { makeReport, writeReport } from "./write-report.ts";
-
-const folder = await mkdtemp(join(tmpdir(), "report-"));
-afterAll(() => rm(folder, { recursive: true, force: true }));
+import { analyseRecords, type Analysis } from "./analyse-records.ts";
+import { reportFigures } from "../report-figures.ts";
+import { reportFiles } from "./write-report.ts";
 
 describe("Markdown", () => {
   it("aligns columns in the source and keeps bars and line ends inside cells", () => {
@@ -35,45 +31,51 @@ describe("the report", () => {
     }),
   );
 
+  const figures = [{ path: "figures/figure-5.svg", title: "Metric against training time", only: "fig5" }];
+  async function reportOf(runs: readonly RunRecord[], resamples: number): Promise<{ analysis: Analysis; files: Record<string, string> }> {
+    const analysis = await analyseRecords(runs, base, { seed: 1, resamples });
+    return { analysis, files: reportFiles(runs, base, analysis, { budget: "quick", figures }) };
+  }
+
   it("has every table with n, seeds, machine, commit and command, and the same numbers as data", async () => {
-    const out = join(folder, "full");
-    const analysis = await writeReport(records, base, out, { budget: "quick", seed: 1, resamples: 100, figures: [{ path: "figures/figure-5.svg", title: "Metric against training time", only: "fig5" }] });
-    expect((await readdir(join(out, "tables"))).sort()).toEqual(["claims.md", "matched-reward.md", "table-1-aesthetic-equal-evaluations.md", "table-1-aesthetic.md", "table-1-pick-score-equal-evaluations.md", "table-1-pick-score.md", "table-2-early-stopping.md", "table-2.md", "table-3.md", "table-4.md", "time-to-quality.md", "user-study.md"]);
-    for (const name of await readdir(join(out, "tables"))) {
-      const text = await readFile(join(out, "tables", name), "utf8");
+    const { analysis, files } = await reportOf(records, 100);
+    const tables = Object.entries(files).filter(([name]) => name.startsWith("tables/"));
+    expect(tables.map(([name]) => name.slice("tables/".length)).sort()).toEqual(["claims.md", "matched-reward.md", "table-1-aesthetic-equal-evaluations.md", "table-1-aesthetic.md", "table-1-pick-score-equal-evaluations.md", "table-1-pick-score.md", "table-2-early-stopping.md", "table-2.md", "table-3.md", "table-4.md", "time-to-quality.md", "user-study.md"]);
+    for (const [name, text] of tables) {
       expect(text).not.toMatch(/NaN|undefined|Infinity|\[object/);
       for (const part of ["60 held-out prompts", "seeds 1, 2", "test processor", "0123456789abcdef", "`tastemaker experiment ", "--budget quick`"]) expect(text, name).toContain(part);
       for (const table of text.split("\n\n").filter((block) => block.startsWith("|"))) expect(new Set(table.trimEnd().split("\n").map((line) => [...line].length)).size, `${name} is aligned`).toBe(1);
     }
-    const data = JSON.parse(await readFile(join(out, "data", "table-1.json"), "utf8")) as { reward: string; rows: { method: string; cells: Record<string, { score: { mean: number } }> }[] }[];
+    const data = JSON.parse(files["data/table-1.json"]!) as { reward: string; rows: { method: string; cells: Record<string, { score: { mean: number } }> }[] }[];
     const row = data[0]!.rows.find(({ method }) => method === "rlcm")!;
     expect(row.cells["gold"]!.score.mean).toBeCloseTo(analysis.methods[0]!.rows.find(({ method }) => method === "rlcm")!.cells["gold"]!.score.mean, 4);
-    const readme = await readFile(join(out, "README.md"), "utf8");
-    expect(readme).toContain("![Metric against training time](figures/figure-5.svg)");
-    for (const { claim } of analysis.claims) expect(readme).toContain(claim);
+    expect(files["README.md"]).toContain("![Metric against training time](figures/figure-5.svg)");
+    for (const { claim } of analysis.claims) expect(files["README.md"]).toContain(claim);
     expect(parseAnswers(answersCsv(analysis.studies[1]!.answers), "study.csv")).toEqual(analysis.studies[1]!.answers);
   });
 
+  it("has every figure that the records allow, none of them with a hole", async () => {
+    const { analysis } = await reportOf(records, 50);
+    const drawn = reportFigures(analysis, 64);
+    expect(drawn.map(({ name }) => name)).toEqual(["figure-4", "figure-4-divergences", "figure-5", "figure-5-trained", "figure-5-gold", "matched-reward", "figure-3"]);
+    for (const { svg } of drawn) expect(svg).not.toMatch(/NaN|undefined|Infinity|\[object/);
+    expect(reportFigures((await reportOf([], 20)).analysis, 64)).toEqual([]);
+  });
+
   it("is the same bytes again, whatever the order of records", async () => {
-    const options = { budget: "quick", seed: 1, resamples: 100 };
     const few = records.filter(({ spec }) => spec.reward === "aesthetic");
-    await writeReport(few, base, join(folder, "one"), options);
-    await writeReport([...few].reverse(), base, join(folder, "two"), options);
-    for (const name of ["README.md", ...(await readdir(join(folder, "one", "data"))).map((file) => `data/${file}`)]) expect(await readFile(join(folder, "two", name), "utf8"), name).toBe(await readFile(join(folder, "one", name), "utf8"));
+    expect((await reportOf([...few].reverse(), 100)).files).toEqual((await reportOf(few, 100)).files);
   });
 
   it("says which trainings broke off", async () => {
     const broken = records.map((record) => (record.spec.method === "ddpo" && record.spec.seed === 2 ? { ...record, final: null } : record));
-    const { files } = await makeReport(broken, base, { budget: "quick", seed: 1, resamples: 20 });
+    const { files } = await reportOf(broken, 20);
     expect(files["tables/table-1-aesthetic.md"]).toContain("missing: main/aesthetic/ddpo/seed-2.");
     expect(files["tables/table-1-aesthetic.md"]).toMatch(/\| DDPO /);
   });
 
   it("can be written from no runs at all, and from a single seed", async () => {
-    await writeReport([], base, join(folder, "none"), { budget: "quick", seed: 1, resamples: 50 });
-    expect(await readFile(join(folder, "none", "README.md"), "utf8")).toContain("runs are missing");
-    const out = join(folder, "single");
-    await writeReport(records.filter(({ spec }) => spec.seed === 1 && spec.method !== "ddpo"), base, out, { budget: "quick", seed: 1, resamples: 50 });
-    expect(await readFile(join(out, "README.md"), "utf8")).not.toMatch(/NaN|undefined|\[object/);
+    expect((await reportOf([], 50)).files["README.md"]).toContain("runs are missing");
+    expect((await reportOf(records.filter(({ spec }) => spec.seed === 1 && spec.method !== "ddpo"), 50)).files["README.md"]).not.toMatch(/NaN|undefined|\[object/);
   });
 });

@@ -1,15 +1,12 @@
-import { dirname, join } from "node:path";
-import { writeFileAtomic } from "../../storage/atomic-file.ts";
-import { ensureFolder } from "../../storage/ensure-folder.ts";
 import type { BaseRecord, RunRecord } from "../run-record.ts";
-import { type Analysis, type AnalysisOptions, analyseRecords, defaultBootstrap } from "./analyse-records.ts";
+import type { Analysis } from "./analyse-records.ts";
 import { type RenderedTable, renderTables } from "./render-tables.ts";
 
-export interface ReportOptions extends Partial<AnalysisOptions> {
+export interface ReportOptions {
   /** Budget of the runs, for the commands beside the tables. */
   readonly budget: string;
   /** Pictures that lie in the folder already or will, by their path in it: shown after the claims. */
-  readonly figures?: readonly { readonly path: string; readonly title: string; readonly only: string }[];
+  readonly figures: readonly { readonly path: string; readonly title: string; readonly only: string }[];
 }
 
 /** Numbers of data files: six significant digits, more than any interval here has. */
@@ -51,41 +48,19 @@ function section({ title, text, note, only }: RenderedTable, budget: string, lev
   return `${level} ${title}\n\n${text}\n${note}\n\n\`${commandOf(only, budget)}\`\n`;
 }
 
-export interface Report {
-  /** For the figures. */
-  readonly analysis: Analysis;
-  /** Text by path below the results' folder: `tables/*.md`, `data/*.json`, `README.md`. */
-  readonly files: Readonly<Record<string, string>>;
-}
-
 /**
- * Tables, data and README of the paper's experiments. The same records and options give the same text, byte for byte.
- * @throws UsageError `record-metric`, `record-prompts` for records that do not fit `base`
+ * Tables, data and README of the paper's experiments: text by path below the results' folder (`tables/*.md`, `data/*.json`, `README.md`). The same records and options give the same text,
+ * byte for byte.
  */
-export async function makeReport(records: readonly RunRecord[], base: BaseRecord, { budget, figures = [], ...options }: ReportOptions): Promise<Report> {
-  const analysis = await analyseRecords(records, base, { ...defaultBootstrap, ...options });
+export function reportFiles(records: readonly RunRecord[], base: BaseRecord, analysis: Analysis, { budget, figures }: ReportOptions): Record<string, string> {
   const tables = renderTables(analysis);
   const origin = provenance(records, base);
   const [claims, ...rest] = tables;
   const pictures = figures.map(({ path, title, only }) => `## ${title}\n\n![${title}](${path})\n\n\`${commandOf(only, budget)}\`\n`);
   const intro = `# The paper's experiments in the emoji world, budget \`${budget}\`\n\n${origin}\n\nMade from the records in \`runs/\` by \`tastemaker experiment report --budget ${budget}\`; all of it, training included, by \`tastemaker experiment paper --budget ${budget}\`. Intervals are of 95 % over seeds of training and prompts together (crossed bootstrap, Student's quantiles for few seeds); where there is one seed they speak of prompts alone. Single tables lie in \`tables/\`, their numbers in \`data/\`.\n`;
-  const files = {
+  return {
     "README.md": [intro, section(claims!, budget, "##"), ...pictures, ...rest.map((table) => section(table, budget, "##"))].join("\n"),
     ...Object.fromEntries(tables.map((table) => [`tables/${table.name}.md`, `${section(table, budget, "#")}\n${origin}\n`])),
     ...Object.fromEntries(Object.entries(reportData(analysis)).map(([name, value]) => [`data/${name}.json`, json(value)])),
   };
-  return { analysis, files };
-}
-
-/**
- * Writes `makeReport`'s files below `out`.
- * @throws UsageError as `makeReport` and `writeFileAtomic`
- */
-export async function writeReport(records: readonly RunRecord[], base: BaseRecord, out: string, options: ReportOptions): Promise<Analysis> {
-  const { analysis, files } = await makeReport(records, base, options);
-  for (const [path, text] of Object.entries(files)) {
-    await ensureFolder(dirname(join(out, path)));
-    await writeFileAtomic(join(out, path), text);
-  }
-  return analysis;
 }

@@ -1,0 +1,66 @@
+import { methodStyles, metricLabel } from "../figures/method-style.ts";
+import { pictureSheet, type PictureSheetRow } from "../figures/picture-sheet.ts";
+import { resolvePrompts } from "../data/prompt-lists.ts";
+import type { Budget } from "./budget.ts";
+import { type BetaChoice, chosenBeta } from "./choose-beta.ts";
+import type { Records } from "./choose.ts";
+import { keptPictures, readStrip } from "./kept-pictures.ts";
+import { type ExperimentPaths, specPaths } from "./paths.ts";
+import { baseOf, isDivergenceMethod, type Method, methods, type RunSpec, type TrainedReward } from "./run-record.ts";
+
+/** A sheet of the report. */
+export interface ReportSheet {
+  readonly name: string;
+  readonly title: string;
+  readonly only: string;
+  readonly png: Uint8Array;
+}
+
+interface SheetInput {
+  readonly budget: Budget;
+  readonly records: Records;
+  readonly choices: readonly BetaChoice[];
+  readonly paths: ExperimentPaths;
+}
+
+/** The run that stands for a row of Table 1, or the animals' of the same row. */
+function shownSpec({ records, choices }: SheetInput, reward: TrainedReward, method: Method, isAnimals: boolean): RunSpec | undefined {
+  const beta = isDivergenceMethod(method) ? chosenBeta(choices, reward, method) : null;
+  return [...records.values()].map(({ spec }) => spec).find((spec) => spec.reward === reward && spec.method === method && spec.beta === beta && spec.seed === 1 && (isAnimals ? spec.part === "animals" : spec.part === "main" || spec.part === "sweep"));
+}
+
+async function sheetOf(input: SheetInput, reward: TrainedReward, isAnimals: boolean): Promise<PictureSheetRow[]> {
+  const rows: PictureSheetRow[] = [];
+  const bases = new Set<string>();
+  for (const method of methods) {
+    const spec = shownSpec(input, reward, method, isAnimals);
+    if (spec === undefined) continue;
+    const { picture, basePicture } = specPaths(input.paths, spec.id);
+    const [base, tuned] = [await readStrip(basePicture(baseOf(method), isAnimals)), await readStrip(picture)];
+    if (base === undefined || tuned === undefined) continue;
+    if (!bases.has(baseOf(method))) rows.push({ label: baseOf(method) === "emoji" ? "Consistency model" : "Diffusion model", note: "untrained", pictures: base });
+    bases.add(baseOf(method));
+    rows.push({ label: methodStyles[method].label, ...(spec.beta === null ? {} : { note: `β = ${spec.beta}` }), pictures: tuned });
+  }
+  return rows;
+}
+
+/** Sheets of pictures that their runs left: same prompts and noise, a row per method. The prompts are those of the curves, or the animals. */
+export async function reportSheets(input: SheetInput): Promise<ReportSheet[]> {
+  const { budget } = input;
+  const { heldOut, animals } = budget.world;
+  const heldOutPrompts = typeof heldOut === "string" ? (await resolvePrompts(heldOut, keptPictures)).prompts : heldOut;
+  const sheets: ReportSheet[] = [];
+  const add = async (reward: TrainedReward, isAnimals: boolean): Promise<void> => {
+    const rows = await sheetOf(input, reward, isAnimals);
+    if (rows.length === 0) return;
+    const title = isAnimals ? `Animals, trained on ${metricLabel(reward)}` : `Trained on ${metricLabel(reward)}: same prompts, same noise`;
+    const prompts = (isAnimals ? animals : heldOutPrompts).slice(0, rows[0]!.pictures.length);
+    const caption = isAnimals ? `ROCM trained on the ${animals.length} animals alone; the first ${prompts.length}, after ${budget.trainSeconds} s of training.` : `The first ${prompts.length} held-out prompts after ${budget.trainSeconds} s of training, seed 1; none was chosen by its looks.`;
+    const { png } = await pictureSheet({ title, caption, prompts, rows });
+    sheets.push({ name: isAnimals ? "figure-6" : `pictures-${reward}`, title, only: isAnimals ? "fig6" : "table1", png });
+  };
+  for (const reward of budget.rewards) await add(reward, false);
+  await add("aesthetic", true);
+  return sheets;
+}
