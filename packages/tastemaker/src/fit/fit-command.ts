@@ -127,6 +127,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       learningRate: options.learningRate ?? model.usualRate,
       batch: options.batchSize,
       weightDecay: options.weightDecay,
+      mirror: options.mirror === true,
       seed,
       picturesSeen: options.picturesSeen ?? 2 * model.usualPasses * training.length,
       trainLayers: trainLayers ?? "usual",

@@ -1,4 +1,4 @@
-import { add, type Backend, input, mean, mul, neg, program, sliceAxis, softplus, sub, type Tensor } from "@tastemaker/tensor";
+import { add, type Backend, input, mean, mul, neg, program, sliceAxis, softplus, sub, type Tensor, uniform, UsageError } from "@tastemaker/tensor";
 import { VisitOrder } from "../data/captioned-images.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { trainingProgram } from "../pretrain/trainable.ts";
@@ -15,7 +15,15 @@ export interface FitSettings {
   /** Pairs per step. */
   readonly batch: number;
   readonly weightDecay: number;
+  /** Half of all visits show a pair's pictures mirrored, both of them: twice as many pictures where few are at hand. */
+  readonly mirror: boolean;
   readonly seed: number;
+}
+
+/** Mirrors pictures `[3, H, W]` of a batch left to right, in place. */
+export function mirrorRow(values: Float32Array, row: number, [channels, height, width]: readonly [number, number, number]): void {
+  const start = row * channels * height * width;
+  for (let line = 0; line < channels * height; line++) values.subarray(start + line * width, start + (line + 1) * width).reverse();
 }
 
 /** Held-out pairs that are looked at during training; the end looks at all. */
@@ -44,12 +52,13 @@ export function preferenceLoss(margin: Tensor, label: Tensor): Tensor {
  */
 export async function fitStage(
   model: FitModel,
-  { learningRate, batch, weightDecay, seed }: FitSettings,
+  { learningRate, batch, weightDecay, mirror, seed }: FitSettings,
   training: readonly Pair[],
   heldOut: readonly Pair[],
   backend: Backend,
   write: (files: ReadonlyMap<string, string | Uint8Array>) => Promise<void>,
 ): Promise<Stage> {
+  if (mirror && model.picture.shape.length !== 3) throw new UsageError("fit-mirror", `reward fit: expected no --mirror with ${model.name}, which keeps one embedding per picture`, "leave --mirror out");
   const all = fitParameters(model);
   const parameters = all.filter(({ key }) => model.isTrained(key));
   const keys = parameters.map(({ key }) => key);
@@ -94,7 +103,13 @@ export async function fitStage(
         program: trainingProgram(preferenceLoss(margin, input("label", [batch])), {}, keys),
         feeds: async (seen) => {
           const pairs = order.indices(seen / 2, batch).map((index) => training[index]!);
-          return { ...(await feedsOf(pairs)), label: Float32Array.from(pairs, ({ label }) => label) };
+          const feeds = await feedsOf(pairs);
+          if (mirror) {
+            const draws = uniform({ seed, stream: "fit-mirror", indices: [seen] }, batch);
+            const shape = model.picture.shape as readonly [number, number, number];
+            for (const [pair, draw] of draws.entries()) if (draw < 0.5) for (const row of [pair, batch + pair]) mirrorRow(feeds["pictures"] as Float32Array, row, shape);
+          }
+          return { ...feeds, label: Float32Array.from(pairs, ({ label }) => label) };
         },
       },
     ],

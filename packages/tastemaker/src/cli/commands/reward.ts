@@ -20,6 +20,7 @@ export interface RewardFitOptions {
   readonly learningRate?: number;
   readonly batchSize: number;
   readonly weightDecay: number;
+  readonly mirror?: boolean;
   readonly trainLayers?: number;
   readonly vocabulary?: string;
   readonly seed: number;
@@ -54,6 +55,7 @@ export function register(program: Command, fit: Engine<RewardFitOptions>, check:
     .option("--learning-rate <x>", "peak learning rate (default: the paper's for towers of 512 and more numbers per token, else 2e-4; 1e-3 for aesthetic)", realNumber(0, 1))
     .option("--batch-size <n>", "pairs per step", wholeNumber(1, 4096), 32)
     .option("--weight-decay <x>", "of AdamW; more holds weights nearer to zero", realNumber(0, 10), 0.05)
+    .option("--mirror", "show half of all pairs with both pictures mirrored; for few pairs, where left and right say nothing (default: off)")
     .option("--train-layers <k>", "train only the last k layers of each tower (default: all for pick-score, the papers' shares for hpsv2 and image-reward)", wholeNumber(0, 1000))
     .option("--vocabulary <path>", "tokenizer, where it does not lie beside the weights")
     .option("--seed <n>", "equal seeds give equal weights", wholeNumber(0), 0)
