@@ -15,16 +15,18 @@ import { letSignalsIn } from "../../platform/let-signals-in.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { goldOpinion } from "./gold-annotator.ts";
 import { matchProbability, openJudge } from "./judge-network.ts";
-import { labelPairs, type PlannedPicture, planPreferencePictures } from "./preference-plan.ts";
+import { labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
 
 export interface PreferenceOptions {
-  /** Folder for `pictures/*.png`, `pictures.csv` and `pairs.csv`. */
+  /** Folder for `pictures/*.png` and the tables. */
   readonly out: string;
   readonly prompts: number;
   readonly seed: number;
 }
 
 const batchSize = 8;
+/** Share of the prompts, the last ones, whose pairs no reward is fitted to. */
+const heldOutShare = 0.05;
 
 function fileOf({ place, number }: PlannedPicture): string {
   return `pictures/${String(place).padStart(5, "0")}-${number}.png`;
@@ -73,7 +75,8 @@ function csv(header: string, rows: readonly string[]): string {
 
 /**
  * Makes the preference set of the emoji world: pictures of the base model for training prompts (some poor, some that forget a part of the prompt), and the gold annotator's noisy choice in
- * every pair of a prompt's pictures. Writes `pictures/`, `pictures.csv` (how each was made) and `pairs.csv`, which `tastemaker reward fit` reads. What exists is kept, so that it goes on after an interruption.
+ * every pair of a prompt's pictures. Writes `pictures/`, `pictures.csv` (how each was made), `pairs.csv`, which `tastemaker reward fit` reads, and
+ * `pairs-held-out.csv` with the pairs of the last prompts. What exists is kept, so that it goes on after an interruption.
  */
 export async function makePreferences(options: PreferenceOptions, backend: Backend, context: CommandContext): Promise<void> {
   const { out, prompts, seed } = options;
@@ -91,8 +94,13 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
   await judge.dispose();
   const pairs = labelPairs(preferences, seed);
   await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance", plan.map((picture) => [fileOf(picture), quoted(picture.prompt), quoted(picture.drawn), picture.steps, picture.guidanceScale].join(","))));
-  await writeFileAtomic(join(out, "pairs.csv"), csv("prompt,image_a,image_b,label,probability", pairs.map(({ a, b, label, probability }) => [quoted(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(","))));
+  const row = ({ a, b, label, probability }: PreferencePair): string => [quoted(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
+  const header = "prompt,image_a,image_b,label,probability";
+  const first = Math.ceil(prompts * (1 - heldOutShare));
+  const [training, heldOut] = [pairs.filter(({ a }) => plan[a]!.place < first), pairs.filter(({ a }) => plan[a]!.place >= first)];
+  await writeFileAtomic(join(out, "pairs.csv"), csv(header, training.map(row)));
+  await writeFileAtomic(join(out, "pairs-held-out.csv"), csv(header, heldOut.map(row)));
   const ceiling = pairs.reduce((sum, { probability }) => sum + Math.max(probability, 1 - probability), 0) / pairs.length;
-  context.output.print(`${pairs.length} pairs of ${plan.length} pictures for ${prompts} prompts: ${join(out, "pairs.csv")}\nwho knows the annotator's taste agrees with ${(100 * ceiling).toFixed(1)} % of its choices`);
-  context.output.result({ pairs: pairs.length, pictures: plan.length, prompts, ceiling, file: join(out, "pairs.csv") });
+  context.output.print(`${training.length} pairs to fit to, ${heldOut.length} held out, of ${plan.length} pictures for ${prompts} prompts: ${join(out, "pairs.csv")}, pairs-held-out.csv\nwho knows the annotator's taste agrees with ${(100 * ceiling).toFixed(1)} % of its choices`);
+  context.output.result({ pairs: training.length, heldOut: heldOut.length, pictures: plan.length, prompts, ceiling, file: join(out, "pairs.csv") });
 }
