@@ -223,7 +223,7 @@ const beta = z
   .default("auto")
   .meta({
     description:
-      'Weight of the divergence in the loss. Raising it keeps pictures nearer to the base model and the reward lower. "auto" steers it slowly so that beta times divergence stays near a tenth of the reward, as the paper does by hand; {"target": x} holds the divergence at x.',
+      'Weight of the divergence in the loss. Raising it keeps pictures nearer to the base model and the reward lower. "auto" starts from the spread of the rewards and steers it so that the divergence does not go beyond that of a model that is changed visibly but not spoilt (docs/over-optimisation.md); {"target": x} holds the divergence at x.',
     expected: betaExpected,
   });
 

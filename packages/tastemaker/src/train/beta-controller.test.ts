@@ -4,15 +4,19 @@ import { betaAt, type BetaState, initialBeta, typicalDivergence, updateBeta } fr
 
 const kl = { divergence: { kind: "kl", reduction: "mean", stepReduction: "sum", detachReference: false, samples: 16 }, steps: 8 } as const;
 
-/** A model whose divergence moves to its optimum (g/2β)² at a twentieth of the way per iteration, with a constant reward. */
-function simulate(setting: BetaSetting, options: { slope: number; reward: number; iterations: number }): { state: BetaState; divergence: number } {
+/** A batch of rewards with a given mean and spread. */
+const batch = (mean: number, spread: number): number[] => [-1, 1, -1, 1].map((side) => mean + (side * spread * Math.sqrt(3)) / 2);
+
+/** A model whose divergence moves to its optimum (slope/2β)² at a twentieth of the way per iteration. */
+function simulate(setting: BetaSetting, options: { slope: number; mean: number; spread: number; iterations: number }): { state: BetaState; divergence: number; highest: number } {
   let state = initialBeta(setting, options.iterations);
-  let divergence = 0;
+  let [divergence, highest] = [0, 0];
   for (let i = 0; i < options.iterations; i++) {
-    state = updateBeta(setting, state, options.reward, divergence, typicalDivergence(kl, 1024));
+    state = updateBeta(setting, state, batch(options.mean, options.spread), divergence, typicalDivergence(kl, 1024));
     divergence += 0.05 * ((options.slope / (2 * state.beta)) ** 2 - divergence);
+    highest = Math.max(highest, divergence);
   }
-  return { state, divergence };
+  return { state, divergence, highest };
 }
 
 describe("beta", () => {
@@ -25,31 +29,44 @@ describe("beta", () => {
     expect(betaAt(0.7, 9, 7, 11)).toBe(0.7);
   });
 
-  it("auto settles where beta times divergence is near a tenth of the reward, from strong and from weak pulls", () => {
-    for (const slope of [1, 3]) {
-      const { state, divergence } = simulate("auto", { slope, reward: 1, iterations: 6000 });
-      expect(state.beta * divergence, `slope ${slope}`).toBeGreaterThan(0.08);
-      expect(state.beta * divergence, `slope ${slope}`).toBeLessThan(0.12);
+  it("auto holds the divergence at the typical one, from strong and from weak pulls", () => {
+    for (const slope of [0.5, 2, 20]) {
+      const { divergence, highest } = simulate("auto", { slope, mean: 20, spread: 1, iterations: 3000 });
+      expect(divergence, `slope ${slope}`).toBeGreaterThan(0.027);
+      expect(divergence, `slope ${slope}`).toBeLessThan(0.033);
+      // A pull ten times the usual is caught before it has gone far.
+      expect(highest, `slope ${slope}`).toBeLessThan(slope <= 2 ? 0.04 : 1);
     }
   });
 
-  it("auto starts from the reward's size, so scaling the reward scales beta", () => {
-    const small = simulate("auto", { slope: 1, reward: 1, iterations: 10 });
-    const large = simulate("auto", { slope: 1, reward: 20, iterations: 10 });
-    expect(small.state.beta).toBeCloseTo(0.1 / 0.03, 6);
-    expect(large.state.beta / small.state.beta).toBeCloseTo(20, 6);
+  it("auto starts from the reward's spread: neither zero point nor scale of a reward matters", () => {
+    const start = (mean: number, spread: number): number => simulate("auto", { slope: 1, mean, spread, iterations: 10 }).state.beta;
+    expect(start(0, 1)).toBeCloseTo((Math.sqrt(40 / 39) * Math.sqrt(3)) / 2 / Math.sqrt(0.03), 6);
+    expect(start(20, 1)).toBeCloseTo(start(0, 1), 9);
+    expect(start(0, 7) / start(0, 1)).toBeCloseTo(7, 9);
   });
 
   it("target holds the divergence at the wanted value", () => {
-    const { divergence } = simulate({ target: 0.02 }, { slope: 0.6, reward: 1, iterations: 6000 });
-    expect(divergence).toBeGreaterThan(0.018);
-    expect(divergence).toBeLessThan(0.022);
+    const { divergence } = simulate({ target: 0.01 }, { slope: 2, mean: 0, spread: 1, iterations: 3000 });
+    expect(divergence).toBeGreaterThan(0.009);
+    expect(divergence).toBeLessThan(0.011);
+  });
+
+  it("means the same shift for every divergence", () => {
+    const hellinger = { ...kl, divergence: { ...kl.divergence, kind: "hellinger" } } as const;
+    const after = (config: typeof kl | typeof hellinger): number => {
+      let state = initialBeta("auto", 10);
+      for (let i = 0; i < 10; i++) state = updateBeta("auto", state, batch(0, 1), 0, typicalDivergence(config, 1024));
+      return state.beta;
+    };
+    // Slopes at 0 are 1/2 and 1/8.
+    expect(after(hellinger) / after(kl)).toBeCloseTo(4, 9);
   });
 
   it("stays finite and bounded when reward or divergence are zero", () => {
     for (const setting of ["auto", { target: 0.1 }] as const) {
       let state = initialBeta(setting, 100);
-      for (let i = 0; i < 5000; i++) state = updateBeta(setting, state, 0, i % 2, 0.03);
+      for (let i = 0; i < 5000; i++) state = updateBeta(setting, state, [0], i % 2, 0.03);
       expect(state.beta).toBeGreaterThanOrEqual(1e-6);
       expect(state.beta).toBeLessThanOrEqual(1e6);
     }

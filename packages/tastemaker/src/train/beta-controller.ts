@@ -3,27 +3,27 @@ import type { BetaSetting, TrainConfig } from "../config/train-config.ts";
 /** What the controller remembers between iterations; saved with every checkpoint. */
 export interface BetaState {
   readonly beta: number;
-  /** Running mean of |weighted reward|, starting at 0; divided by 1 − decayⁿ when read. */
-  readonly reward: number;
-  /** Running mean of the summed divergence, likewise. */
+  /** Number, mean and sum of squared deviations of the pictures' weighted rewards during the warm-up (Welford 1962). */
+  readonly rewards: { readonly count: number; readonly mean: number; readonly squares: number };
+  /** Running mean of the summed divergence, starting at 0; divided by 1 − decayⁿ when read. */
   readonly divergence: number;
   readonly updates: number;
 }
 
-/** β·ΣD is held near this share of |r|: "one order of magnitude smaller than the rewards" (paper). */
-const share = 0.1;
-/** Memory of the running means: about ten iterations. */
-const decay = 0.9;
-/** Iterations in which β only follows the reward's size: the divergence is still near 0, so its value says nothing about β. */
+/** Memory of the running mean of the divergence: a few iterations, because one batch's divergence is noisy. */
+const decay = 0.7;
+/** Iterations in which the reward's spread is measured and β follows it: the divergence is still near 0, so its value says nothing about β. */
 const warmUp = 10;
-/** Most that ln β rises per iteration; slower than what it controls. */
-const fastestRise = 0.03;
+/** Rise of ln β per iteration at e times the wanted divergence, three times that at e³ and beyond: fast, because a reward can be hacked within a dozen iterations. */
+const rise = 0.15;
 /** Most that ln β falls: much slower, because at the start the divergence is small for want of time, not because β is large. */
-const fastestFall = 0.005;
+const fastestFall = 0.01;
 const lowest = 1e-6;
 const highest = 1e6;
 /** Σs (mean over the latent) at which the embedded world's pictures were changed visibly and still right: KL .03 = s/2, measured at 200 iterations. */
 const typicalShift = 0.06;
+/** The same as KL. */
+const typicalKl = typicalShift / 2;
 /** dD/ds at 0 per divergence; Fisher's 1/σ² is averaged over the eight standard steps. */
 export const slopes = { none: 0.5, kl: 0.5, hellinger: 1 / 8, js: 1 / 8, "js-sampled": 1 / 8, fisher: 5 } as const;
 
@@ -35,7 +35,7 @@ export function typicalDivergence({ divergence, steps }: Pick<TrainConfig, "dive
 
 /** The state before the first iteration. There β has no effect: the divergence and its gradient are exactly 0. */
 export function initialBeta(setting: BetaSetting, iterations: number): BetaState {
-  return { beta: betaAt(setting, 1, 0, iterations), reward: 0, divergence: 0, updates: 0 };
+  return { beta: betaAt(setting, 1, 0, iterations), rewards: { count: 0, mean: 0, squares: 0 }, divergence: 0, updates: 0 };
 }
 
 /** β of an iteration (counted from 0); `steered` is the controller's value, used by `auto` and `target`. */
@@ -48,27 +48,39 @@ export function betaAt(setting: BetaSetting, steered: number, iteration: number,
   return from + (to - from) * (schedule === "linear" ? done : (1 - Math.cos(Math.PI * done)) / 2);
 }
 
+function withRewards({ count, mean, squares }: BetaState["rewards"], values: readonly number[]): BetaState["rewards"] {
+  for (const value of values) {
+    const before = value - mean;
+    mean += before / ++count;
+    squares += before * (value - mean);
+  }
+  return { count, mean, squares };
+}
+
 /**
- * The state after an iteration, for `auto` and `target`.
+ * The state after an iteration, for `auto` and `target`. Both hold the divergence at a wanted value D*: `auto` at `typical`, `target` at its own.
  *
- * Warm-up: β = 0.1·|r|/D*, with D* the target, or for `auto` the typical divergence. Then ln β rises by up to 0.03 while there is too much
- * divergence (`auto`: β·ΣD above 0.1·|r|; `target`: ΣD above it) and falls by up to 0.005 while there is too little, running means on both sides.
- * Rising is what lowers β·ΣD in the long run: for a reward that grows like g·√D the optimum has D = (g/2β)², so β·D = g²/4β.
+ * Warm-up: β = σ/√K · K/D*, with σ the standard deviation of the rewards so far and K = .03 the wanted divergence as KL. The gain of a reward grows like a·√D, on the embedded world with a ≈ 2σ, and J = a√D − βD
+ * is highest at D = (a/2β)². So β is in the reward's unit, and neither its zero point nor its scale matters. Then ln β rises by 0.15·ln(ΣD/D*), at most 0.45, per iteration while the
+ * running mean of ΣD is above D* (also during the warm-up), and falls by at most 0.01 while it is below.
  *
- * @param magnitude Mean over the iteration's pictures of |weighted sum of rewards|.
+ * @param rewards Weighted sum of the rewards of every picture of the iteration.
  * @param divergence Mean over the iteration's pictures of ΣD.
  * @param typical `typicalDivergence`.
  */
-export function updateBeta(setting: BetaSetting, state: BetaState, magnitude: number, divergence: number, typical: number): BetaState {
+export function updateBeta(setting: BetaSetting, state: BetaState, rewards: readonly number[], divergence: number, typical: number): BetaState {
   const updates = state.updates + 1;
-  const correction = 1 - decay ** updates;
-  const next = { beta: state.beta, reward: decay * state.reward + (1 - decay) * magnitude, divergence: decay * state.divergence + (1 - decay) * divergence, updates };
+  const next: BetaState = { beta: state.beta, rewards: updates <= warmUp ? withRewards(state.rewards, rewards) : state.rewards, divergence: decay * state.divergence + (1 - decay) * divergence, updates };
   if (typeof setting === "number" || (setting !== "auto" && !("target" in setting))) return next;
-  const wanted = (share * next.reward) / correction;
-  const found = next.divergence / correction;
+  const wanted = setting === "auto" ? typical : setting.target;
   const bounded = (beta: number): number => Math.min(highest, Math.max(lowest, beta));
-  if (updates <= warmUp) return { ...next, beta: bounded(wanted / (setting === "auto" ? typical : setting.target)) };
-  const excess = setting === "auto" ? (state.beta * found) / Math.max(wanted, Number.MIN_VALUE) : found / setting.target;
-  const direction = Math.tanh(Math.log(Math.max(excess, 1e-9)));
-  return { ...next, beta: bounded(state.beta * Math.exp(direction * (direction > 0 ? fastestRise : fastestFall))) };
+  const excess = next.divergence / (1 - decay ** updates) / wanted;
+  const direction = Math.max(-1, Math.min(3, Math.log(Math.max(excess, 1e-9))));
+  const steered = state.beta * Math.exp(direction * (direction > 0 ? rise : fastestFall));
+  if (updates > warmUp) return { ...next, beta: bounded(steered) };
+  const { count, squares } = next.rewards;
+  const spread = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+  // One picture has no spread, and some rewards have none.
+  const start = spread > 0 ? (spread / Math.sqrt(typicalKl)) * (typicalKl / typical) * Math.sqrt(typical / wanted) : state.beta;
+  return { ...next, beta: bounded(direction > 0 ? Math.max(start, steered) : start) };
 }

@@ -88,9 +88,12 @@ describe("normalised rewards", () => {
   });
 
   it("steer beta by their normalised sum", async () => {
-    const config: TrainConfig = trainConfigSchema.parse(tinyTrainConfig(world, settings));
-    const [first, second] = await linesOf(whole);
-    expect(second!.beta).toBeCloseTo((0.1 * Math.abs(first!.reward)) / typicalDivergence(config, 4 * 4 * 4), 6);
+    // Ten times the weights are ten times the spread. The first picture alone has none, and in the first two iterations beta is 1 or without effect.
+    const rewards = settings.rewards.map((reward) => ({ ...reward, weight: 10 * (reward.weight ?? 1) }));
+    const out = await train("tenfold", { ...settings, rewards, iterations: 3 });
+    const [, , third] = await linesOf(whole);
+    const [, , tenfold] = await linesOf(out);
+    expect(tenfold!.beta / third!.beta).toBeCloseTo(10, 1);
   });
 
   it("continue to the same bytes after SIGKILL", async () => {

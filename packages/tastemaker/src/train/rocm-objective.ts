@@ -39,8 +39,8 @@ interface Computed {
   readonly rewards: Readonly<Record<string, number>>;
   /** Weighted sum of the rewards, normalised where asked. */
   readonly reward: number;
-  /** Mean of |weighted sum| over the samples. */
-  readonly magnitude: number;
+  /** Weighted sum of the rewards of each sample, normalised where asked. */
+  readonly totals: readonly number[];
   readonly divergence: number;
 }
 
@@ -78,7 +78,8 @@ async function computeIteration(parts: RocmParts, adapter: ParameterSet, iterati
   const plan = backpropPlan(config.backpropSteps, parts.schedule, { seed, iteration });
   const sums = new Map<string, Float64Array>();
   const rewardSums: Record<string, number> = Object.fromEntries(rewards.map(({ reward }) => [reward.name, 0]));
-  let [loss, divergence, magnitude] = [0, 0, 0];
+  let [loss, divergence] = [0, 0];
+  const totals: number[] = [];
   for (let start = 0; start < count; start += batchSize) {
     const part = samples.slice(start, start + batchSize);
     const result = await runBatch(parts, part, adapter, beta, plan);
@@ -92,7 +93,7 @@ async function computeIteration(parts: RocmParts, adapter: ParameterSet, iterati
         rewardSums[reward.name]! += value / count;
         total += weight * normalizeScore(value, normalization);
       }
-      magnitude += Math.abs(total) / count;
+      totals.push(total);
     }
     for (const [name, gradient] of result.gradients) {
       const sum = sums.get(name) ?? new Float64Array(gradient.length);
@@ -102,7 +103,7 @@ async function computeIteration(parts: RocmParts, adapter: ParameterSet, iterati
   }
   const gradients = new Map([...sums].map(([name, sum]) => [name, Float32Array.from(sum)]));
   const reward = weightedSum(rewards, (name) => rewardSums[name]!);
-  return { gradients, loss, rewards: rewardSums, reward, magnitude, divergence };
+  return { gradients, loss, rewards: rewardSums, reward, totals, divergence };
 }
 
 /** ROCM: the gradient goes through the rewards and all sampling steps (`objectives/rocm.ts`). One update per iteration. */
@@ -116,7 +117,7 @@ export function rocmObjective(parts: RocmParts): Objective {
       const result = await computeIteration(parts, state.parameters, iteration, beta);
       if (iteration === 0) checkDivergenceIsZero(result.divergence, typicalDivergence);
       update(result.gradients);
-      state.beta = updateBeta(config.beta, state.beta, result.magnitude, result.divergence, typicalDivergence);
+      state.beta = updateBeta(config.beta, state.beta, result.totals, result.divergence, typicalDivergence);
       const normalized = normalizedMeans(rewards, result.rewards);
       return { reward: result.reward, rewards: result.rewards, ...(normalized && { normalized }), divergence: result.divergence, beta, loss: result.loss };
     },
