@@ -19,14 +19,15 @@ describe("the world's metrics", () => {
     for (const metric of others) await metric.dispose();
   });
 
-  it("agree with each other: the preference is the appeal less 6 times what the judge misses", async () => {
+  it("agree with each other: a picture of nothing is liked less than it appeals, by what its prompt says", async () => {
     const scores: Record<string, readonly number[]> = {};
     for (const name of worldMetricNames) {
       const metric = (await openWorldMetric(name, prompts, backend))!;
       scores[name] = await metric.score([picture, picture], prompts);
       await metric.dispose();
     }
-    for (const row of [0, 1]) expect(scores["gold"]![row]).toBeCloseTo(scores["gold-appeal"]![row]! - 6 * (1 - scores["judge"]![row]!), 9);
+    for (const row of [0, 1]) expect(scores["gold-appeal"]![row]! - scores["gold"]![row]!).toBeGreaterThan(5);
+    for (const row of [0, 1]) expect(scores["gold-appeal"]![row]! - scores["gold"]![row]!).toBeLessThanOrEqual(8);
     // A gray square is neither.
     expect(Math.max(...scores["judge"]!)).toBeLessThan(0.1);
   });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { planarOf } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import { worldPart } from "../models/emoji-world.ts";
-import { type GoldOpinion, goldOpinion } from "../worlds/emoji/gold-annotator.ts";
+import { goldOpinion } from "../worlds/emoji/gold-annotator.ts";
 import { type JudgeNetwork, matchProbability, openJudge, type Verdict } from "../worlds/emoji/judge-network.ts";
 import { type Scene, parseCaption } from "../worlds/emoji/scene.ts";
 import type { Metric } from "./reward.ts";
@@ -17,13 +17,11 @@ interface WorldMetric {
   readonly isUsual: boolean;
 }
 
-const opinion = (verdict: Verdict, scene: Scene, pixels: Float32Array): GoldOpinion => goldOpinion(pixels, { match: matchProbability(verdict, scene), styles: verdict.styles });
-
 /** Metrics of the embedded world beside its rewards; no training ever uses them. To add one, add a row. */
 const table: Readonly<Record<string, WorldMetric>> = {
   judge: { unit: "probability that the picture shows what the prompt says, by a network that no training uses", value: matchProbability, isUsual: true },
-  gold: { unit: "preference of the world's people: appeal less 6 times the probability that the picture is not what the prompt says", value: (...seen) => opinion(...seen).preference, isUsual: false },
-  "gold-appeal": { unit: "visual taste of the world's people, whatever the prompt", value: (...seen) => opinion(...seen).appeal, isUsual: false },
+  gold: { unit: "preference of the world's people: appeal, less up to 6 for other objects or colours than the prompt says and up to 2 for another style", value: (verdict, scene, pixels) => goldOpinion(pixels, verdict, scene).preference, isUsual: false },
+  "gold-appeal": { unit: "visual taste of the world's people, whatever the prompt", value: (verdict, scene, pixels) => goldOpinion(pixels, verdict, scene).appeal, isUsual: false },
 };
 
 /** Names of the world's metrics beside its rewards. */

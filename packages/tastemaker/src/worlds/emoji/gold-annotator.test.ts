@@ -18,8 +18,10 @@ function disc(cx: number, cy: number): Float32Array {
   return pixels;
 }
 
-const glossy = { match: 1, styles: [0, 0, 1] };
-const flat = { match: 1, styles: [0, 1, 0] };
+const scene = parseCaption("a lemon on a blue background, glossy style");
+const sure = { left: 1, right: 1, top: 1, bottom: 1, style: 1, size: 1 };
+const glossy = { probability: sure, styles: [0, 0, 1] };
+const flat = { probability: sure, styles: [0, 1, 0] };
 
 describe("the gold annotator", () => {
   it("finds the subject on a background that changes from top to bottom", () => {
@@ -31,17 +33,27 @@ describe("the gold annotator", () => {
 
   it("likes glossy pictures and centred subjects, besides what the taste likes", () => {
     const [middle, aside] = [disc(31.5, 31.5), disc(47.5, 31.5)];
-    expect(goldOpinion(middle, glossy).appeal - goldOpinion(middle, flat).appeal).toBeCloseTo(1, 10);
-    expect(goldOpinion(middle, flat).appeal).toBeGreaterThan(goldOpinion(aside, flat).appeal + 0.5);
-    expect(goldOpinion(middle, flat).appeal).toBeCloseTo(goldTaste(middle, 1) + Math.exp(-((offCentre(middle) / 0.15) ** 2) / 2), 10);
+    expect(goldOpinion(middle, glossy, scene).appeal - goldOpinion(middle, flat, scene).appeal).toBeCloseTo(2, 10);
+    expect(goldOpinion(middle, flat, scene).appeal).toBeGreaterThan(goldOpinion(aside, flat, scene).appeal + 1);
+    expect(goldOpinion(middle, flat, scene).appeal).toBeCloseTo(2 * (goldTaste(middle, 1) + Math.exp(-((offCentre(middle) / 0.15) ** 2) / 2)), 10);
   });
 
-  it("lets a picture that forgets its prompt lose 6, and its appeal nothing", () => {
+  it("lets a picture of something else lose 6, of another style 2, and its appeal nothing", () => {
     const picture = disc(31.5, 31.5);
-    const [right, wrong] = [goldOpinion(picture, glossy), goldOpinion(picture, { ...glossy, match: 0 })];
-    expect(right.preference - wrong.preference).toBeCloseTo(6, 10);
-    expect(right.appeal).toBe(wrong.appeal);
-    expect(right.preference).toBe(right.appeal);
+    const lossOf = (probability: Partial<typeof sure>, told = scene): number => {
+      const [right, wrong] = [goldOpinion(picture, glossy, told), goldOpinion(picture, { ...glossy, probability: { ...sure, ...probability } }, told)];
+      expect(right.appeal).toBe(wrong.appeal);
+      expect(right.preference).toBe(right.appeal);
+      return right.preference - wrong.preference;
+    };
+    expect(lossOf({ left: 0 })).toBeCloseTo(6, 10);
+    expect(lossOf({ top: 0 })).toBeCloseTo(6, 10);
+    expect(lossOf({ style: 0 })).toBeCloseTo(2, 10);
+    // What is recognised is recognised.
+    expect(lossOf({ left: 0.6, style: 0.5 })).toBe(0);
+    expect(lossOf({ left: 0.25 })).toBeCloseTo(3, 10);
+    // What the prompt leaves open cannot be wrong.
+    expect(lossOf({ top: 0, bottom: 0, style: 0 }, parseCaption("a lemon"))).toBe(0);
   });
 });
 
@@ -62,16 +74,16 @@ describe("the preference set", () => {
   });
 
   it("changes one thing, or keeps a scene whose change would be held out", () => {
-    const scene = parseCaption("a dog on a blue background, flat style");
+    const told = parseCaption("a dog on a blue background, flat style");
     const other = parseCaption("a pizza on a white background, noto style");
-    expect(forgetOne(scene, other, 0.1).objects).toEqual(["pizza"]);
-    expect(forgetOne(scene, other, 0.5).background).toEqual(["white"]);
-    expect(forgetOne(scene, other, 0.8).style).toBe("noto");
-    expect(forgetOne(scene, other, 0.9)).toEqual(other);
+    expect(forgetOne(told, other, 0.1).objects).toEqual(["pizza"]);
+    expect(forgetOne(told, other, 0.5).background).toEqual(["white"]);
+    expect(forgetOne(told, other, 0.8).style).toBe("noto");
+    expect(forgetOne(told, other, 0.9)).toEqual(other);
   });
 
   it("decides pairs in Bradley–Terry proportion, with sides that tell nothing", () => {
-    const preferences = Array.from({ length: 4000 }, (_, i) => (i % 4) * 0.2);
+    const preferences = Array.from({ length: 4000 }, (_, i) => (i % 4) * 0.3);
     const pairs = labelPairs(preferences, 1);
     expect(pairs).toHaveLength(6000);
     expect(pairs.filter(({ label }) => label === 1).length / pairs.length).toBeCloseTo(0.5, 1);

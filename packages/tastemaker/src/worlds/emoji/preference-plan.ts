@@ -65,8 +65,8 @@ export interface PreferencePair {
   readonly label: 0 | 1;
 }
 
-/** How sharply the annotator tells pictures apart: P(first) = σ(3·(preference of the first − of the second)). Pairs of the set are then decided against the better one in a fifth of the cases. */
-export const annotatorSharpness = 3;
+/** How sharply the annotator tells pictures apart: P(first) = σ(2·(preference of the first − of the second)). A fifth of the choices between two ordinary pictures then go against the better one. */
+export const annotatorSharpness = 2;
 
 /** All pairs within each prompt, sides shuffled and labelled with noise; a pure function of (preferences, seed). */
 export function labelPairs(preferences: readonly number[], seed: number): PreferencePair[] {

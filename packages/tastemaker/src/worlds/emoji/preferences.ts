@@ -14,7 +14,7 @@ import { TextContexts } from "../../models/text-contexts.ts";
 import { letSignalsIn } from "../../platform/let-signals-in.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { goldOpinion } from "./gold-annotator.ts";
-import { matchProbability, openJudge } from "./judge-network.ts";
+import { openJudge } from "./judge-network.ts";
 import { labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
 
 export interface PreferenceOptions {
@@ -89,7 +89,7 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
     const part = plan.slice(start, start + 256);
     const pixels = await Promise.all(part.map(async (picture) => planarOf(await readPicture(join(out, fileOf(picture)), fileOf(picture)))));
     const verdicts = await judge.look(pixels, part.map(({ scene }) => scene));
-    for (const [row, verdict] of verdicts.entries()) preferences.push(goldOpinion(pixels[row]!, { match: matchProbability(verdict, part[row]!.scene), styles: verdict.styles }).preference);
+    for (const [row, verdict] of verdicts.entries()) preferences.push(goldOpinion(pixels[row]!, verdict, part[row]!.scene).preference);
   }
   await judge.dispose();
   const pairs = labelPairs(preferences, seed);
