@@ -33,7 +33,7 @@ export const worldRecipe: readonly WorldPart[] = [
   { name: "unet", samples: 345_000, assignments: ["cache=40000"] },
   { name: "distill", samples: 80_000, assignments: ["cache=40000", "guidance=[1,6]"] },
   { name: "clip", samples: 295_000, assignments: [] },
-  { name: "blip", samples: 200_000, assignments: [] },
+  { name: "blip", samples: 80_000, assignments: [] },
   { name: "judge", samples: 250_000, assignments: [] },
   { name: "head", samples: 150_000, assignments: [] },
 ];
