@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type Backend, UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { RewardFitOptions } from "../cli/commands/reward.ts";
@@ -39,6 +39,9 @@ interface FitRecord extends FitSettings {
 
 /** What two records must share to be one run: all but paths. */
 const identityOf = ({ from: _from, pairs, heldOut, ...rest }: FitRecord): string => JSON.stringify({ ...rest, pairs: { ...pairs, path: "" }, heldOut: { ...heldOut, path: "" } });
+
+/** The record as others may see it: hashes say which files they were, folders are nobody's business. */
+const withoutFolders = ({ from, pairs, heldOut, ...rest }: FitRecord): FitRecord => ({ ...rest, from: basename(from), pairs: { ...pairs, path: basename(pairs.path) }, heldOut: { ...heldOut, path: basename(heldOut.path) } });
 
 /** Training and held-out pairs without a common prompt. */
 async function openPairs(options: RewardFitOptions, cacheFolder: string): Promise<{ training: readonly Pair[]; heldOut: readonly Pair[]; record: Pick<FitRecord, "pairs" | "heldOut"> }> {
@@ -146,7 +149,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
     const { judged, scale } = await judgePairs(reward, heldOut, signal);
     if (judged.length < heldOut.length) return stopped();
     const statistics = pairStatistics(judged);
-    const fit = { format: "tastemaker-reward-fit/1", tastemaker: packageVersion(), settings: record, scale, heldOut: statistics, curve: await accuracyCurve(timings) };
+    const fit = { format: "tastemaker-reward-fit/1", tastemaker: packageVersion(), settings: withoutFolders(record), scale, heldOut: statistics, curve: await accuracyCurve(timings) };
     await writeFileAtomic(join(out, "calibration.svg"), calibrationChart(kind, statistics));
     await writeFileAtomic(join(out, "fit.json"), `${JSON.stringify(fit, null, 2)}\n`);
     for (const line of describeStatistics(statistics)) output.print(line);

@@ -15,6 +15,8 @@ import { openOrCreateRun, runStage } from "../../pretrain/run-stage.ts";
 import { prepareDistillation, prepareStage, type StageRequest } from "../../pretrain/prepare-stage.ts";
 import { runPretraining } from "../../pretrain/pretrain-loop.ts";
 import { EmojiImages } from "./emoji-images.ts";
+import { fitWorldRewards } from "./fit-rewards.ts";
+import { makePreferences } from "./preferences.ts";
 import { tasteHeadStage } from "./taste-head-stage.ts";
 
 /** One part of the world: its working folder, how many pictures it is trained on, and what it needs. */
@@ -109,6 +111,9 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
     context.output.note(`${name}: ${formatDuration(monotonicMs() - startedAt)} since the start of this call`);
   }
   await assembleWorld(options.out);
+  const preferences = join(options.out, "preferences");
+  await makePreferences({ out: preferences, prompts: 5000, seed: options.seed }, backend, context);
+  if (context.signal.aborted || !(await fitWorldRewards(preferences, options.out, options.threads, context))) return;
   context.output.print(`the world is built: ${worldFolder}`);
 }
 
