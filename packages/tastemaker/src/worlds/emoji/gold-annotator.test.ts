@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { goldOpinion, offCentre } from "./gold-annotator.ts";
 import { goldTaste } from "./gold-taste.ts";
-import { forgetOne, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
+import { develop, forgetOne, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
 import { isTrainingCombination } from "./held-out.ts";
 import { parseCaption } from "./scene.ts";
 
@@ -82,8 +82,19 @@ describe("the preference set", () => {
     expect(forgetOne(told, other, 0.9)).toEqual(other);
   });
 
+  it("develops more than half of them, each by its own contrast, saturation and brightness", () => {
+    const developed = plan.flatMap(({ development }) => (development === undefined ? [] : [development]));
+    expect(developed.length / plan.length).toBeCloseTo(0.6, 1);
+    const picture = { width: 2, height: 1, pixels: Uint8Array.from([200, 100, 100, 60, 80, 60]) };
+    expect(develop(picture, { contrast: 1, saturation: 1, brightness: 0 })).toEqual(picture);
+    // Without saturation all channels are the luma, without contrast the picture is its mean.
+    expect([...develop(picture, { contrast: 1, saturation: 0, brightness: 0 }).pixels]).toEqual([130, 130, 130, 72, 72, 72]);
+    expect(new Set(develop(picture, { contrast: 0, saturation: 1, brightness: 0.1 }).pixels)).toEqual(new Set([126]));
+    expect([...develop(picture, { contrast: 30, saturation: 0, brightness: 0 }).pixels]).toEqual([255, 255, 255, 0, 0, 0]);
+  });
+
   it("decides pairs in Bradley–Terry proportion, with sides that tell nothing", () => {
-    const preferences = Array.from({ length: 4000 }, (_, i) => (i % 4) * 0.3);
+    const preferences = Array.from({ length: 4000 }, (_, i) => (i % 4) * 0.6);
     const pairs = labelPairs(preferences, 1);
     expect(pairs).toHaveLength(6000);
     expect(pairs.filter(({ label }) => label === 1).length / pairs.length).toBeCloseTo(0.5, 1);

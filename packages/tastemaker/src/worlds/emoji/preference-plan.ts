@@ -1,5 +1,7 @@
-import { uniform } from "@tastemaker/tensor";
+import type { Picture } from "@tastemaker/diffusion";
+import { normal, uniform } from "@tastemaker/tensor";
 import { drawScene } from "./draw-scene.ts";
+import { preferenceProbability } from "./gold-taste.ts";
 import { isTrainingCombination } from "./held-out.ts";
 import { trainingPrompts } from "./prompts.ts";
 import { printCaption, type Scene } from "./scene.ts";
@@ -14,6 +16,15 @@ export interface PlannedPicture {
   readonly drawn: string;
   readonly steps: number;
   readonly guidanceScale: number;
+  /** What is done to the finished picture; undefined: nothing. */
+  readonly development: Development | undefined;
+}
+
+/** Contrast and saturation by a factor, brightness by a shift. */
+export interface Development {
+  readonly contrast: number;
+  readonly saturation: number;
+  readonly brightness: number;
 }
 
 /** Pictures per prompt: each with each makes six pairs. */
@@ -23,6 +34,26 @@ const stepChoices = [8, 8, 8, 4, 4, 2, 2, 1] as const;
 const guidanceChoices = [1, 3, 3, 5, 7] as const;
 /** Share of pictures that forget something of the prompt. The embedded model forgets little; without these, pairs would teach nothing of prompts. */
 const forgetfulShare = 0.3;
+
+/**
+ * Share of pictures that are developed, and by how much: standard deviations of the logarithms and of the shift. Collections of pictures come from many models and pipelines; one model's pictures of
+ * one prompt hardly differ in contrast and colour, and choices between them would teach nothing of taste.
+ */
+const developedShare = 0.6;
+const developmentSpread = { contrast: 0.35, saturation: 0.4, brightness: 0.06 } as const;
+
+/** Develops a picture of 8 bits: around its mean luma (Rec. 601), each pixel around its own. */
+export function develop({ pixels, width, height }: Picture, { contrast, saturation, brightness }: Development): Picture {
+  const count = width * height;
+  const luma = Float64Array.from({ length: count }, (_, p) => 0.299 * pixels[3 * p]! + 0.587 * pixels[3 * p + 1]! + 0.114 * pixels[3 * p + 2]!);
+  const mean = luma.reduce((sum, value) => sum + value, 0) / count;
+  const developed = new Uint8Array(3 * count);
+  for (let p = 0; p < count; p++) {
+    const y = mean + contrast * (luma[p]! - mean) + 255 * brightness;
+    for (let c = 0; c < 3; c++) developed[3 * p + c] = Math.round(Math.min(255, Math.max(0, y + contrast * saturation * (pixels[3 * p + c]! - luma[p]!))));
+  }
+  return { pixels: developed, width, height };
+}
 
 function pick<T>(list: readonly T[], draw: number): T {
   return list[Math.floor(draw * list.length)]!;
@@ -50,7 +81,11 @@ export function planPreferencePictures(prompts: number, seed: number): PlannedPi
       const draws = uniform({ seed, stream: "preference-pictures", indices: [index] }, 4);
       const other = drawScene("training", { seed, stream: "preference-others", index });
       const drawn = draws[0]! < forgetfulShare ? printCaption(forgetOne(scene, other, draws[1]!)) : caption;
-      return { prompt: caption, place, number, scene, drawn, steps: pick(stepChoices, draws[2]!), guidanceScale: pick(guidanceChoices, draws[3]!) };
+      const [a, b, c] = normal({ seed, stream: "preference-development", indices: [index] }, 3);
+      const [share] = uniform({ seed, stream: "preference-developed", indices: [index] }, 1);
+      const { contrast, saturation, brightness } = developmentSpread;
+      const development = share! < developedShare ? { contrast: Math.exp(contrast * a!), saturation: Math.exp(saturation * b!), brightness: brightness * c! } : undefined;
+      return { prompt: caption, place, number, scene, drawn, steps: pick(stepChoices, draws[2]!), guidanceScale: pick(guidanceChoices, draws[3]!), development };
     }),
   );
 }
@@ -65,9 +100,6 @@ export interface PreferencePair {
   readonly label: 0 | 1;
 }
 
-/** How sharply the annotator tells pictures apart: P(first) = σ(2·(preference of the first − of the second)). A fifth of the choices between two ordinary pictures then go against the better one. */
-export const annotatorSharpness = 2;
-
 /** All pairs within each prompt, sides shuffled and labelled with noise; a pure function of (preferences, seed). */
 export function labelPairs(preferences: readonly number[], seed: number): PreferencePair[] {
   const pairs: PreferencePair[] = [];
@@ -76,7 +108,7 @@ export function labelPairs(preferences: readonly number[], seed: number): Prefer
       for (let j = i + 1; j < picturesPerPrompt; j++) {
         const [side, draw] = uniform({ seed, stream: "preference-labels", indices: [pairs.length] }, 2);
         const [a, b] = side! < 0.5 ? [start + i, start + j] : [start + j, start + i];
-        const probability = 1 / (1 + Math.exp(-annotatorSharpness * (preferences[a]! - preferences[b]!)));
+        const probability = preferenceProbability(preferences[a]!, preferences[b]!);
         pairs.push({ a, b, probability, label: draw! < probability ? 1 : 0 });
       }
     }

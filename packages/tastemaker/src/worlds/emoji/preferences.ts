@@ -15,7 +15,7 @@ import { letSignalsIn } from "../../platform/let-signals-in.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { goldOpinion } from "./gold-annotator.ts";
 import { openJudge } from "./judge-network.ts";
-import { labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
+import { develop, type Development, labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
 
 export interface PreferenceOptions {
   /** Folder for `pictures/*.png` and the tables. */
@@ -54,7 +54,11 @@ async function makePictures(plan: readonly PlannedPicture[], { out, seed }: Pref
         if (signal.aborted) return false;
         const part = pictures.slice(start, start + batchSize);
         const requests = await Promise.all(part.map(async ({ drawn, place, number }) => ({ context: await contexts.of(drawn), noise: pictureNoise({ seed, stream: `preferences/${number}`, index: place }, model.latentShape, steps) })));
-        for (const [row, values] of (await sampler.sample(requests)).entries()) await writeFileAtomic(join(out, fileOf(part[row]!)), await encodePng(pictureOf(values, model.imageSize, model.imageSize)));
+        for (const [row, values] of (await sampler.sample(requests)).entries()) {
+          const picture = pictureOf(values, model.imageSize, model.imageSize);
+          const { development } = part[row]!;
+          await writeFileAtomic(join(out, fileOf(part[row]!)), await encodePng(development === undefined ? picture : develop(picture, development)));
+        }
         progress.update((done += part.length));
         await letSignalsIn();
       }
@@ -67,6 +71,7 @@ async function makePictures(plan: readonly PlannedPicture[], { out, seed }: Pref
   return true;
 }
 
+const numbersOf = ({ contrast, saturation, brightness }: Development = { contrast: 1, saturation: 1, brightness: 0 }): string[] => [contrast, saturation, brightness].map((value) => value.toFixed(3));
 const quoted = (text: string): string => `"${text.replaceAll('"', '""')}"`;
 
 function csv(header: string, rows: readonly string[]): string {
@@ -74,7 +79,7 @@ function csv(header: string, rows: readonly string[]): string {
 }
 
 /**
- * Makes the preference set of the emoji world: pictures of the base model for training prompts (some poor, some that forget a part of the prompt), and the gold annotator's noisy choice in
+ * Makes the preference set of the emoji world: pictures of the base model for training prompts (some poor, some that forget a part of the prompt, some with another contrast or saturation), and the gold annotator's noisy choice in
  * every pair of a prompt's pictures. Writes `pictures/`, `pictures.csv` (how each was made), `pairs.csv`, which `tastemaker reward fit` reads, and
  * `pairs-held-out.csv` with the pairs of the last prompts. What exists is kept, so that it goes on after an interruption.
  */
@@ -93,7 +98,7 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
   }
   await judge.dispose();
   const pairs = labelPairs(preferences, seed);
-  await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance", plan.map((picture) => [fileOf(picture), quoted(picture.prompt), quoted(picture.drawn), picture.steps, picture.guidanceScale].join(","))));
+  await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance,contrast,saturation,brightness", plan.map((picture) => [fileOf(picture), quoted(picture.prompt), quoted(picture.drawn), picture.steps, picture.guidanceScale, ...numbersOf(picture.development)].join(","))));
   const row = ({ a, b, label, probability }: PreferencePair): string => [quoted(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
   const header = "prompt,image_a,image_b,label,probability";
   const first = Math.ceil(prompts * (1 - heldOutShare));
