@@ -6,14 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type TrainConfig, trainConfigSchema } from "../config/train-config.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { allowRewards, requireAllowedRewards } from "../rewards/allowed-rewards.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { findLatestCheckpoint } from "../storage/run-directory.ts";
 import { type Finished, runTastemaker, startTastemaker } from "../testing/child.ts";
 import { tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
-import { typicalDivergence } from "./beta-controller.ts";
 
 const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-own-rewards-"));
 const cache = join(folder, "cache");
