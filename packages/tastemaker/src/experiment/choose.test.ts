@@ -84,7 +84,7 @@ describe("choosing betas", () => {
 
   it("measures them in the spread of the reward", () => {
     expect(spreads["pick-score"]).toBeCloseTo(Math.SQRT2, 12);
-    expect(specs.map(({ beta }) => beta)).toEqual([0.14, 0.42, 1.4, 4.2, 14]);
+    expect(specs.map(({ beta }) => beta)).toEqual([1.4, 4.2, 14, 42, 140]);
   });
 
   it("judges by the metrics that are neither trained on nor gold, each in its own spread", () => {
@@ -93,7 +93,7 @@ describe("choosing betas", () => {
     expect(finalHeldOutGain(record(first!, [], final(100, 0.5, -0.01, 50)), base)).toBeCloseTo(0, 12);
     const finals = [final(9, 0, 0, 9), final(8, 0, 0.01, 8), final(7, 0.6, 0.01, 0), final(6, 0.6, 0, 0), final(5, 0, 0, 0)];
     const records = new Map(specs.map((spec, index) => [spec.id, record(spec, [], finals[index]!)]));
-    expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({ "pick-score": { "rocm-kl": 1.4 } });
+    expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({ "pick-score": { "rocm-kl": 14 } });
     records.delete(specs[0]!.id);
     expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({});
   });

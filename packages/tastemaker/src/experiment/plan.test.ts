@@ -19,7 +19,7 @@ const calibration: Calibration = {
 const spreads = { "pick-score": 2, hpsv2: 0.1, "clip-score": 0.04, aesthetic: 1 };
 const search = Object.fromEntries(trainedRewards.map((reward) => [reward, publishedRates])) as SearchResult;
 const budget: Budget = budgets.standard;
-const sweep = Object.fromEntries(trainedRewards.map((reward) => [reward, Object.fromEntries(divergenceMethods.map((method) => [method, betaOf(method, 1, spreads[reward])]))])) as SweepResult;
+const sweep = Object.fromEntries(trainedRewards.map((reward) => [reward, Object.fromEntries(divergenceMethods.map((method) => [method, betaOf(method, 10, spreads[reward])]))])) as SweepResult;
 const full = planPaper(budget, calibration, spreads, search, sweep);
 const of = (specs: readonly RunSpec[], part: string): RunSpec[] => specs.filter((spec) => spec.part === part);
 
