@@ -1,5 +1,5 @@
 import { type Blip, blipImageTokens, blipJointClass, type Checkpoint, checkTokenIds, encodeSafetensors, linear, type Scope, shorterSideCrop } from "@tastemaker/diffusion";
-import { concat, reshape, type Tensor, weight } from "@tastemaker/tensor";
+import { reshape, type Tensor, weight } from "@tastemaker/tensor";
 import { blipTextLength, openBlipFiles } from "../rewards/blip-reward.ts";
 import { openRewardFile } from "../rewards/reward-files.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
@@ -69,9 +69,8 @@ export async function blipFit(from: string, vocabulary: string | undefined, last
       return { input_ids: ids, attention_mask: mask };
     },
     score: (scope, pictures, texts) => {
-      const twice = (name: string): Tensor => concat([texts[name]!, texts[name]!], 0);
       const below = scope.at("blip");
-      return applyHead(scope, blipJointClass(below, blip, twice("input_ids"), twice("attention_mask"), blipImageTokens(below, blip, pictures)));
+      return applyHead(scope, blipJointClass(below, blip, texts["input_ids"]!, texts["attention_mask"]!, blipImageTokens(below, blip, pictures)));
     },
     files: async (values, parameters) => {
       const json = {

@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { checkTokenIds, type ClipConfig, clipImageEmbedding, clipLogitScale, clipTextEmbedding, cosine, encodeSafetensors } from "@tastemaker/diffusion";
-import { concat, mul } from "@tastemaker/tensor";
+import { mul } from "@tastemaker/tensor";
 import { openClipNetwork } from "../rewards/clip-network.ts";
 import { clipKindPreprocessing, clipKinds } from "../rewards/clip-reward.ts";
 import { openRewardTokenizer } from "../rewards/reward-tokenizer.ts";
@@ -88,10 +88,7 @@ export async function clipFit(kind: "pick-score" | "hpsv2", from: string, vocabu
       for (const [row, prompt] of prompts.entries()) ids.set(idsOf(prompt), row * length);
       return { input_ids: ids };
     },
-    score: (scope, pictures, texts) => {
-      const embedded = clipTextEmbedding(scope, config, texts["input_ids"]!);
-      return mul(clipLogitScale(scope, config), cosine(clipImageEmbedding(scope, config, pictures), concat([embedded, embedded], 0)));
-    },
+    score: (scope, pictures, texts) => mul(clipLogitScale(scope, config), cosine(clipImageEmbedding(scope, config, pictures), clipTextEmbedding(scope, config, texts["input_ids"]!))),
     files: async (values, parameters) => {
       const tensors = new Map(parameters.map(({ key, shape }) => [key, { dtype: "F16" as const, shape, data: values.get(key)! }]));
       return new Map<string, string | Uint8Array>([

@@ -21,6 +21,7 @@ import { type FitSettings, fitStage } from "./fit-stage.ts";
 import { openFit } from "./open-fit.ts";
 import type { OpenedFit } from "./fit-model.ts";
 import { judgePairs } from "./judge-pairs.ts";
+import { PairBatches } from "./pair-batches.ts";
 import { pairStatistics } from "./pair-statistics.ts";
 import { describeStatistics } from "./describe-statistics.ts";
 import { type Pair, readPairs, splitByPrompt } from "./pairs.ts";
@@ -132,7 +133,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       weightDecay: options.weightDecay,
       mirror: options.mirror === true,
       seed,
-      picturesSeen: options.picturesSeen ?? 2 * model.usualPasses * training.length,
+      picturesSeen: options.picturesSeen ?? model.usualPasses * new PairBatches(training, 2 * options.batchSize, seed).picturesPerPass,
       trainLayers: trainLayers ?? "usual",
       workers,
     };

@@ -19,7 +19,7 @@ export interface FitModel {
   textsOf(prompts: readonly string[]): Readonly<Record<string, HostData>>;
   /**
    * Scores in logits: the difference of two pictures' scores is the log of the odds that the first is preferred.
-   * @param pictures Rows of 2B pictures: B first ones, then B second ones. @param texts Of B prompts. @returns `[2B]`
+   * @param pictures Rows of B pictures. @param texts Of their B prompts. @returns `[B]`
    */
   score(scope: Scope, pictures: Tensor, texts: Readonly<Record<string, Tensor>>): Tensor;
   /** The finished model as files, relative path → bytes. @param values Of every parameter. */
@@ -35,20 +35,20 @@ export interface OpenedFit extends FitModel {
   readonly weightFiles: readonly string[];
   /** Learning rate where none is given. */
   readonly usualRate: number;
-  /** How often every pair is trained on where no number of pictures is given. */
+  /** Passes over all pairs where no number of pictures is given. */
   readonly usualPasses: number;
 }
 
-/** The inputs of a program that scores `count` pairs. */
-export function pairInputs(model: FitModel, count: number): { readonly pictures: Tensor; readonly texts: Record<string, Tensor> } {
+/** The inputs of a program that scores `count` pictures. */
+export function scoreInputs(model: FitModel, count: number): { readonly pictures: Tensor; readonly texts: Record<string, Tensor> } {
   const texts = Object.fromEntries(Object.entries(model.textInputs(count)).map(([name, { shape, dtype }]) => [name, input(name, shape, dtype)]));
-  return { pictures: input("pictures", [2 * count, ...model.picture.shape]), texts };
+  return { pictures: input("pictures", [count, ...model.picture.shape]), texts };
 }
 
 /** Every parameter that a model's score reads. */
 export function fitParameters(model: FitModel): Parameter[] {
   return collectParameters((scope) => {
-    const { pictures, texts } = pairInputs(model, 1);
+    const { pictures, texts } = scoreInputs(model, 1);
     model.score(scope, pictures, texts);
   });
 }

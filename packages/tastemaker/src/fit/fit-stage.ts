@@ -1,10 +1,10 @@
-import { add, type Backend, input, mean, mul, neg, program, sliceAxis, softplus, sub, type Tensor, uniform, UsageError } from "@tastemaker/tensor";
-import { VisitOrder } from "../data/captioned-images.ts";
+import { add, type Backend, input, matmul, mul, neg, program, reshape, softplus, sub, sum, type Tensor, uniform, UsageError } from "@tastemaker/tensor";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { trainingProgram } from "../pretrain/trainable.ts";
 import type { Stage } from "../pretrain/stage.ts";
 import type { ParameterSet } from "../train/adamw.ts";
-import { type FitModel, fitParameters, fitScope, pairInputs, readStored } from "./fit-model.ts";
+import { type FitModel, fitParameters, fitScope, readStored, scoreInputs } from "./fit-model.ts";
+import { batchesInOrder, type PairBatch, PairBatches } from "./pair-batches.ts";
 import { PairPictures } from "./pair-pictures.ts";
 import { type JudgedPair, pairStatistics } from "./pair-statistics.ts";
 import type { Pair } from "./pairs.ts";
@@ -12,10 +12,10 @@ import type { Pair } from "./pairs.ts";
 /** How a reward is fitted. */
 export interface FitSettings {
   readonly learningRate: number;
-  /** Pairs per step. */
+  /** Half the pictures of a step: its pairs, where every picture is in one. */
   readonly batch: number;
   readonly weightDecay: number;
-  /** Half of all visits show a pair's pictures mirrored, both of them: twice as many pictures where few are at hand. */
+  /** Half of all visits show a prompt's pictures mirrored, all of them: twice as many pictures where few are at hand. */
   readonly mirror: boolean;
   readonly seed: number;
 }
@@ -29,24 +29,18 @@ export function mirrorRow(values: Float32Array, row: number, [channels, height, 
 /** Held-out pairs that are looked at during training; the end looks at all. */
 const mostWatched = 1024;
 
-/** `scores` `[2B]`: first pictures, then second ones → their differences `[B]`. */
-function margins(scores: Tensor): Tensor {
-  const count = scores.shape[0]! / 2;
-  return sub(sliceAxis(scores, 0, 0, count), sliceAxis(scores, 0, count, 2 * count));
-}
-
 /**
  * Mean cross-entropy between the labels and the softmax of the two scores, in nats. PickScore states the Kullback–Leibler divergence of the two, which is less by the labels' entropy:
  * a constant, ln 2 for each tie.
  *
- * @param margin, label `[B]`
+ * @param margin, label `[M]` @param share `[M]`, of the mean: 1/pairs, and 0 for places without a pair
  */
-export function preferenceLoss(margin: Tensor, label: Tensor): Tensor {
-  return mean(add(mul(label, softplus(neg(margin))), mul(sub(1, label), softplus(margin))));
+export function preferenceLoss(margin: Tensor, label: Tensor, share: Tensor): Tensor {
+  return sum(mul(share, add(mul(label, softplus(neg(margin))), mul(sub(1, label), softplus(margin)))));
 }
 
 /**
- * Training a reward on pairs. The pictures of a step are twice its pairs.
+ * Training a reward on pairs. A step scores `2 · batch` pictures and learns from all pairs among them.
  *
  * @param write Receives the files of the finished model.
  */
@@ -63,26 +57,32 @@ export async function fitStage(
   const parameters = all.filter(({ key }) => model.isTrained(key));
   const keys = parameters.map(({ key }) => key);
   const pictures = new PairPictures(model.picture);
-  const order = new VisitOrder(seed, training.length);
-  const { pictures: rows, texts } = pairInputs(model, batch);
+  const count = 2 * batch;
+  const batches = new PairBatches(training, count, seed);
+  const { slots } = batches;
+  const { pictures: rows, texts } = scoreInputs(model, count);
   const scope = fitScope(model);
-  const margin = margins(model.score(scope, rows, texts));
+  // Row m of `select` has +1 at the first picture of pair m and −1 at the second.
+  const margin = reshape(matmul(input("select", [slots, count]), reshape(model.score(scope, rows, texts), [count, 1])), [slots]);
   const test = program({ margin });
-  const feedsOf = async (pairs: readonly Pair[]): Promise<Record<string, Float32Array | Int32Array>> => ({
-    ...(model.textsOf(pairs.map(({ prompt }) => prompt)) as Record<string, Int32Array>),
-    pictures: await pictures.batch([...pairs.map(({ first }) => first), ...pairs.map(({ second }) => second)]),
-  });
+  const feedsOf = async ({ pictures: shown, pairs }: PairBatch): Promise<Record<string, Float32Array | Int32Array>> => {
+    // The last rows are filled up with a picture that no pair has there.
+    const filled = Array.from({ length: count }, (_, row) => shown[row] ?? shown[0]!);
+    const select = new Float32Array(slots * count);
+    for (const [row, { first, second }] of pairs.entries()) {
+      select[row * count + first]! += 1;
+      select[row * count + second]! -= 1;
+    }
+    return { ...(model.textsOf(filled.map(({ prompt }) => prompt)) as Record<string, Int32Array>), pictures: await pictures.batch(filled.map(({ path }) => path)), select };
+  };
   const judge = async (average: ParameterSet): Promise<JudgedPair[]> => {
     const judged: JudgedPair[] = [];
     const watched = heldOut.slice(0, mostWatched);
     const executable = await backend.compile(test);
     const values = Object.fromEntries([...average].filter(([key]) => test.inputs.some(({ name }) => name === key)));
-    for (let start = 0; start < watched.length; start += batch) {
-      const part = watched.slice(start, start + batch);
-      // The last rows are filled up with a pair that is not looked at.
-      const rows = Array.from({ length: batch }, (_, i) => part[i] ?? part[0]!);
-      const { margin: found } = await executable.run({ ...values, ...(await feedsOf(rows)) });
-      for (const [i, { label, probability }] of part.entries()) judged.push({ margin: found!.data[i]!, label, probability });
+    for (const part of batchesInOrder(watched, count, slots)) {
+      const { margin: found } = await executable.run({ ...values, ...(await feedsOf(part)) });
+      for (const [i, { pair }] of part.pairs.entries()) judged.push({ margin: found!.data[i]!, label: pair.label, probability: pair.probability });
       await letSignalsIn();
     }
     await executable.dispose();
@@ -99,17 +99,24 @@ export async function fitStage(
     phases: [
       {
         until: 1,
-        batch: 2 * batch,
-        program: trainingProgram(preferenceLoss(margin, input("label", [batch])), {}, keys),
+        batch: count,
+        program: trainingProgram(preferenceLoss(margin, input("label", [slots]), input("share", [slots])), {}, keys),
         feeds: async (seen) => {
-          const pairs = order.indices(seen / 2, batch).map((index) => training[index]!);
-          const feeds = await feedsOf(pairs);
+          const shown = batches.at(seen / count);
+          const feeds = await feedsOf(shown);
           if (mirror) {
-            const draws = uniform({ seed, stream: "fit-mirror", indices: [seen] }, batch);
             const shape = model.picture.shape as readonly [number, number, number];
-            for (const [pair, draw] of draws.entries()) if (draw < 0.5) for (const row of [pair, batch + pair]) mirrorRow(feeds["pictures"] as Float32Array, row, shape);
+            // All pictures of a prompt or none, so that a pair stays a pair of equals.
+            const draws = uniform({ seed, stream: "fit-mirror", indices: [seen] }, count);
+            const first = new Map<string, number>();
+            for (const [row, { prompt }] of shown.pictures.entries()) {
+              if (!first.has(prompt)) first.set(prompt, row);
+              if (draws[first.get(prompt)!]! < 0.5) mirrorRow(feeds["pictures"] as Float32Array, row, shape);
+            }
           }
-          return { ...feeds, label: Float32Array.from(pairs, ({ label }) => label) };
+          const label = new Float32Array(slots);
+          for (const [row, { pair }] of shown.pairs.entries()) label[row] = pair.label;
+          return { ...feeds, label, share: new Float32Array(slots).fill(1 / shown.pairs.length, 0, shown.pairs.length) };
         },
       },
     ],
