@@ -5,7 +5,7 @@ import { syntheticBase, syntheticRun } from "../testing/synthetic-records.ts";
 import { estimateSeeds, firstReach, interpolate, meanLine } from "./curves.ts";
 import { gainAtReward, matchedReward } from "./matched-reward.ts";
 import { preferenceByBeta } from "./preference-by-beta.ts";
-import { timeToQuality } from "./time-to-quality.ts";
+import { compareSpeed, timeToQuality } from "./time-to-quality.ts";
 import { trainingCurves } from "./training-curves.ts";
 
 const base = syntheticBase(200);
@@ -138,6 +138,17 @@ describe("time to quality", () => {
   it("knows that a baseline without gain has nothing to be reached, and that one seed has no interval", () => {
     expect(rowsOf([...runs("rlcm", -0.5, 1), ...runs("rocm-none", 1, 1)])[0]).toMatchObject({ status: "no gain", ratio: null, low: null, high: null, side: 0 });
     expect(rowsOf([...runs("rlcm", 0.5, 1), ...runs("rocm-none", 1, 1).slice(0, 1)])[0]).toMatchObject({ status: "reached", low: null, high: null, meetsGoal: null });
+  });
+
+  it("does not call a method sooner than a baseline whose own gain may be none", () => {
+    const baseline = { reward: "pick-score", method: "rlcm", beta: null, runs: runs("rlcm", 0.12, 1, { seedSpread: 0.2 }) } as const;
+    const challenger = { reward: "pick-score", method: "rocm-none", beta: null, runs: runs("rocm-none", 1, 1) } as const;
+    const { row, samples } = compareSpeed(baseline, challenger, base, "held-out gain", options)!;
+    expect(row.status).toBe("reached");
+    expect(row.ratio!).toBeGreaterThan(5);
+    expect(samples.filter(Number.isNaN)).toEqual([]);
+    expect(row).toMatchObject({ side: 0, meetsGoal: false });
+    expect(row.low!).toBeLessThanOrEqual(1);
   });
 
   it("compares every ROCM with RLCM and DDPO, and RLCM with DDPO, in three qualities", () => {

@@ -62,9 +62,10 @@ function race(slow: Line, fast: Line): Race {
   return { target, hasGain: target > slow.y[0]!, baselineSeconds: firstReach(slow, target), seconds: firstReach(fast, target) };
 }
 
-/** Baseline's time over the method's: 0 when never reached, Infinity when no time was needed. */
+/** Baseline's time over the method's: 0 when never reached, Infinity when the method alone needed no time, 1 when neither did: where there is nothing to reach, nobody is sooner. */
 function ratioOf({ baselineSeconds, seconds }: Race): number {
-  return Number.isFinite(seconds) ? baselineSeconds / seconds : 0;
+  if (!Number.isFinite(seconds)) return 0;
+  return baselineSeconds === seconds ? 1 : baselineSeconds / seconds;
 }
 
 /** Bootstrap samples of the mean curve: seeds drawn with replacement, their deviations widened by √(S/(S − 1)) as in `sampleGrid`. */
