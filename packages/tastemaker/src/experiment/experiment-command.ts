@@ -17,7 +17,7 @@ import { type ExperimentPaths, experimentPaths } from "./paths.ts";
 import { neededMethods, neededRates, planOutline, planPaper } from "./plan.ts";
 import { writeExperimentReport } from "./report.ts";
 import { ExperimentProgress, type Failure, openRuns, runPool } from "./run-all.ts";
-import { baseOf, type BaseRecord, isDivergenceMethod, methods, parts, trainedRewards } from "./run-record.ts";
+import { baseOf, type BaseRecord, methods, parts, trainedRewards } from "./run-record.ts";
 import { everything, parseNames, type Selection, targets } from "./selection.ts";
 
 function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions): Selection {
@@ -31,10 +31,8 @@ function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions
 /** Untrained models that a selection is compared with. */
 function neededBases(budget: Budget, selection: Selection): BaseKind[] {
   if (selection.targets.includes("table4")) return ["emoji", "emoji-teacher"];
-  const used = neededMethods(budget, selection).map(baseOf);
-  // Beta is measured in the spread of the consistency model's reward.
-  const kinds: BaseKind[] = neededMethods(budget, selection).some(isDivergenceMethod) ? ["emoji", ...used] : used;
-  return [...new Set(kinds)];
+  // Beta is measured in the spread of the consistency model's reward, and scores of all methods are compared on its scale.
+  return [...new Set<BaseKind>(["emoji", ...neededMethods(budget, selection).map(baseOf)])];
 }
 
 function locked(path: string, { pid, host, startedAt }: LockOwner): UsageError {
@@ -139,8 +137,8 @@ export async function runExperiment(options: ExperimentOptions, context: Command
       output.print("stopped; everything finished is kept. The same command goes on from here.");
       return output.result({ finished: false });
     }
-    const written = await report(given);
     for (const { id, message } of failures) output.print(`failed: ${id}: ${message}`);
+    const written = await report(given);
     for (const path of written) output.print(path);
     if (failures.length > 0) process.exitCode = 1;
     output.result({ finished: failures.length === 0, results: paths.results, written, failures });

@@ -12,7 +12,7 @@ import type { ExperimentPaths } from "./paths.ts";
 import { renderPng } from "../figures/render-png.ts";
 import { reportFigures } from "./report-figures.ts";
 import { reportSheets } from "./report-sheets.ts";
-import { type BaseRecord, divergenceMethods } from "./run-record.ts";
+import { type BaseRecord, divergenceMethods, goldMetrics, paperMetrics } from "./run-record.ts";
 import { searched, type Searched } from "./selection.ts";
 
 /** What tables and figures are made from. */
@@ -47,9 +47,10 @@ async function reportChoices({ budget, calibration, base, records }: ReportInput
   return { "data/choices.json": roundedJson({ learningRates: { trials: rates, chosen: search }, betas: { trials: betas, chosen: chooseBetas(budget, calibration, base, search, records) } }) };
 }
 
-/** The paper: tables, claims, figures, and a page that holds them together. */
+/** The paper: tables, claims, figures, and a page that holds them together. Nothing for a budget that leaves some of the paper's metrics out: every table compares over all of them. */
 async function reportPaper(input: ReportInput): Promise<Record<string, string | Uint8Array>> {
   const { budget, base, records, paths } = input;
+  if ([...paperMetrics, ...goldMetrics].some((metric) => base.scores.emoji[metric] === undefined)) return {};
   const costs = (await readRecord<DivergenceCosts>(paths.costs, costsFormat))?.costs;
   const analysis = await analyseRecords([...records.values()], base, { ...defaultBootstrap, ...(costs === undefined ? {} : { costs }) });
   const charts = reportFigures(analysis, budget.curvePrompts);

@@ -87,7 +87,9 @@ function rowsAtEnd(groups: readonly RunGroup[], base: BaseRecord, reward: Traine
 }
 
 function baseRows(base: BaseRecord, metrics: readonly string[], draws: PromptDraws): MethodTable["bases"] {
-  return (["emoji", "emoji-teacher"] as const).map((model) => ({
+  // A part of the experiment that tunes one of them measures that one alone.
+  const measured = (["emoji", "emoji-teacher"] as const).filter((model) => Object.keys(base.scores[model]).length > 0);
+  return measured.map((model) => ({
     model,
     scores: Object.fromEntries(metrics.map((metric) => [metric, estimateOf(sampleGrid([baseScores(base, model, metric)], draws, model))])),
   }));

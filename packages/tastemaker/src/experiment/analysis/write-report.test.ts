@@ -67,6 +67,15 @@ describe("the report", () => {
     expect((await reportOf([...few].reverse(), 100)).files).toEqual((await reportOf(few, 100)).files);
   });
 
+  it("is made where the diffusion model was not measured, because nothing tuned it", async () => {
+    const own = records.filter(({ spec }) => baseOf(spec.method) === "emoji");
+    const measured = { ...base, scores: { ...base.scores, "emoji-teacher": {} } };
+    const analysis = await analyseRecords(own, measured, { seed: 1, resamples: 20 });
+    expect(analysis.bases.map(({ model }) => model)).toEqual(["emoji"]);
+    expect(analysis.methods.map(({ bases }) => bases.map(({ model }) => model))).toEqual([["emoji"], ["emoji"]]);
+    for (const text of Object.values(reportFiles(own, measured, analysis, { budget: "quick", figures }))) expect(text).not.toMatch(/NaN|undefined/);
+  });
+
   it("says which trainings broke off", async () => {
     const broken = records.map((record) => (record.spec.method === "ddpo" && record.spec.seed === 2 ? { ...record, final: null } : record));
     const { files } = await reportOf(broken, 20);
