@@ -164,6 +164,21 @@ describe("an experiment", () => {
     expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: "experiment-changed" } });
   });
 
+  it("records a beta of the sweep that diverges, and makes the row with another", async () => {
+    const path = join(folder, "diverging.json");
+    // Too large for single precision.
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(budgetFile, "utf8")) as object), klBetas: [0.1, 1e300], searchFactors: [5] }));
+    const results = join(folder, "diverging", "diverging");
+    await mkdir(results, { recursive: true });
+    await cp(join(resultsOf("whole"), "calibration.json"), join(results, "calibration.json"));
+    const made = await runTastemaker("--json", "experiment", "paper", "--budget", path, "--out", join(folder, "diverging"), "--work", join(folder, "diverging-work"), "--jobs", "2", "--only", "table1", "--methods", "rocm-kl");
+    expect(made.code, made.stderr + made.stdout).toBe(0);
+    const records = [...(await readRunRecords(join(results, "runs"))).values()];
+    const of = (part: string): RunRecord[] => records.filter(({ spec }) => spec.part === part).sort((a, b) => Number(a.spec.beta) - Number(b.spec.beta));
+    expect(of("sweep").map(({ final }) => final === null)).toEqual([false, true]);
+    expect(of("main").map(({ spec }) => spec.beta)).toEqual([of("sweep")[0]!.spec.beta]);
+  });
+
   it("reports a run that fails with its command and log, makes the others, and ends with exit code 1", async () => {
     await mkdir(resultsOf("failing"), { recursive: true });
     await cp(join(resultsOf("whole"), "calibration.json"), join(resultsOf("failing"), "calibration.json"));

@@ -49,6 +49,8 @@ export function isShown({ part, seed, isScored }: RunSpec): boolean {
 }
 
 async function keep(from: string, to: string): Promise<void> {
+  // A run that broke off has no last evaluation.
+  if (!existsSync(from)) return;
   const strip = stripOfSheet(await readPicture(from, from));
   if (strip === null) return;
   const { pixels, width, height } = strip;

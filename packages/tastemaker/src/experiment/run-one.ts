@@ -75,20 +75,27 @@ async function scoreRun(spec: RunSpec, { budget, base, paths, signal }: RunConte
   return (await readScores(evaluation, 1)).scores;
 }
 
+/** Trains and scores; final scores are null where none are asked for, or where the numbers are no longer finite. @returns undefined when Ctrl-C stopped it @throws ChildFailure, UsageError */
+async function trainAndScore(spec: RunSpec, context: RunContext): Promise<RunRecord["final"] | undefined> {
+  try {
+    if (!(await trainRun(spec, context))) return undefined;
+    return spec.isScored ? await scoreRun(spec, context) : null;
+  } catch (error) {
+    if (error instanceof ChildFailure && error.code === "not-finite") return null;
+    throw error;
+  }
+}
+
 /**
- * Makes a run from where it is: trains, measures, writes its record. A trial of the search whose numbers are no longer finite is recorded as far as it got.
+ * Makes a run from where it is: trains, measures, writes its record. A run whose numbers are no longer finite is a result too: it is recorded as far as it got, loses every choice, and is named
+ * below its table. Otherwise one beta that diverges would keep its divergence out of Table 1.
  * @returns undefined when Ctrl-C stopped it; everything done is kept
  * @throws ChildFailure, UsageError
  */
 export async function runOne(spec: RunSpec, context: RunContext): Promise<RunRecord | undefined> {
   const { paths, calibration } = context;
   const { run, record: path, evaluation } = specPaths(paths, spec.id);
-  try {
-    if (!(await trainRun(spec, context))) return undefined;
-  } catch (error) {
-    if (!(error instanceof ChildFailure) || error.code !== "not-finite" || spec.part !== "search") throw error;
-  }
-  const final = spec.isScored ? await scoreRun(spec, context) : null;
+  const final = await trainAndScore(spec, context);
   if (final === undefined) return undefined;
   const lines = (await readJsonLines(runPaths(run).metrics)) as unknown as MetricsLine[];
   const { environment } = await readRunRecord(run);
