@@ -20,11 +20,11 @@ const looks = (before: PromptScores, after: readonly (readonly [number, PromptSc
   { iteration: 1, ...numbers, promptScoresBefore: before },
   ...after.map(([iteration, promptScores]) => ({ iteration, ...numbers, promptScores, best })),
 ];
-const record = (spec: RunSpec, lines: readonly MetricsLine[], final: PromptScores | null = null): RunRecord => makeRecord(spec, lines, { command: "", environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final });
+const record = (spec: RunSpec, lines: readonly MetricsLine[], final: PromptScores | null = null): RunRecord => makeRecord(spec, lines, { command: "", environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final, watch: { action: "warn", falseAlarms: 0.05, minimumDrop: 0.2, looks: 2 } });
 
 describe("the record of a run", () => {
   const [spec] = searchTrials(budget, calibration, "pick-score", "rlcm");
-  const made = record(spec!, looks({ "pick-score": [1, 2, 3] }, [[1, { "pick-score": [2, 3, 4] }], [2, { "pick-score": [2, 4, 6] }]], 1));
+  const made = record(spec!, looks({ "pick-score": [1, 2, 3] }, [[1, { "pick-score": [2, 3, 4] }], [2, { "pick-score": [2, 4, 6] }]]));
 
   it("has the gains over the base model with errors of the differences, not of the values", () => {
     expect(made.curve.map(({ iteration, trainSeconds, rewardEvaluations }) => [iteration, trainSeconds, rewardEvaluations])).toEqual([[0, 0, 0], [1, 2, 8], [2, 4, 16]]);
@@ -33,7 +33,15 @@ describe("the record of a run", () => {
     // Differences 1, 2, 3.
     expect(made.curve[2]!.scores["pick-score"]).toMatchObject({ mean: 4, gain: 2 });
     expect(made.curve[2]!.scores["pick-score"]!.gainStandardError).toBeCloseTo(1 / Math.sqrt(3), 12);
-    expect(made).toMatchObject({ bestIteration: 1, watchFiredAt: null, lastDivergence: 0.25, lastBeta: 3, rewardEvaluationsPerIteration: 8 });
+    expect(made).toMatchObject({ bestIteration: 2, watchFiredAt: null, lastDivergence: 0.25, lastBeta: 3, rewardEvaluationsPerIteration: 8 });
+  });
+
+  it("calls a checkpoint the best, and a run over-optimised, without looking at what stands for people", () => {
+    const scores = (reward: number, other: number, gold: number): PromptScores => Object.fromEntries(Object.entries({ "pick-score": reward, hpsv2: other, gold, "gold-appeal": gold, judge: gold }).map(([name, shift]) => [name, Array.from({ length: 64 }, (_, index) => shift + Math.sin(index + shift))]));
+    // The reward rises, and one of the others falls for two evaluations.
+    const of = (other: number, gold: number): RunRecord => record({ ...spec!, iterations: 3, settings: { "evaluation.every": 1 } }, looks(scores(0, 0, 0), [1, 2, 3].map((look) => [look, scores(look, other * look, gold * look)] as const)));
+    expect(of(0, -1)).toMatchObject({ bestIteration: 3, watchFiredAt: null });
+    expect(of(-1, 0)).toMatchObject({ bestIteration: 1, watchFiredAt: 2 });
   });
 
   it("keeps five digits of fractions and all of whole numbers", () => {

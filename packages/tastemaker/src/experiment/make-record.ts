@@ -1,7 +1,9 @@
+import type { WatchSetting } from "../config/train-config.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { comparePairs, meanOf, standardErrorOf } from "../report/paired-statistics.ts";
 import type { Environment } from "../storage/environment.ts";
 import { historyOf, type PromptScores } from "../train/evaluation-history.ts";
+import { judgeRun } from "./judge-run.ts";
 import { rewardEvaluationsOf } from "./plan.ts";
 import type { CurvePoint, CurveScore, RunRecord, RunSpec } from "./run-record.ts";
 
@@ -34,10 +36,11 @@ export interface RunFacts {
   readonly environment: Environment;
   readonly secondsPerIteration: number;
   readonly final: RunRecord["final"];
+  readonly watch: WatchSetting;
 }
 
 /** The record of a run from its `metrics.jsonl`. */
-export function makeRecord(spec: RunSpec, lines: readonly MetricsLine[], { command, environment, secondsPerIteration, final }: RunFacts): RunRecord {
+export function makeRecord(spec: RunSpec, lines: readonly MetricsLine[], { command, environment, secondsPerIteration, final, watch }: RunFacts): RunRecord {
   const perIteration = rewardEvaluationsOf(spec.method);
   const last = lines.at(-1);
   return {
@@ -49,8 +52,7 @@ export function makeRecord(spec: RunSpec, lines: readonly MetricsLine[], { comma
     rewardEvaluationsPerIteration: perIteration,
     curve: curveOf(lines, secondsPerIteration, perIteration),
     final,
-    watchFiredAt: lines.find(({ watch }) => watch?.state === "fired")?.iteration ?? null,
-    bestIteration: historyOf(lines).best ?? null,
+    ...judgeRun(spec, historyOf(lines), watch),
     lastDivergence: last?.divergence ?? 0,
     lastBeta: last?.beta ?? 0,
   };

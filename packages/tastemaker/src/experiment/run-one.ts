@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { TrainConfig } from "../config/train-config.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
@@ -98,8 +99,8 @@ export async function runOne(spec: RunSpec, context: RunContext): Promise<RunRec
   const final = await trainAndScore(spec, context);
   if (final === undefined) return undefined;
   const lines = (await readJsonLines(runPaths(run).metrics)) as unknown as MetricsLine[];
-  const { environment } = await readRunRecord(run);
-  const record = makeRecord(spec, lines, { command: shellLine(trainArguments(spec, run)), environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final });
+  const { environment, config } = await readRunRecord(run);
+  const record = makeRecord(spec, lines, { command: shellLine(trainArguments(spec, run)), environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final, watch: (config as TrainConfig).watch });
   await keepPictures(spec, paths);
   await writeRecord(path, record);
   // Its numbers are in the record and its pictures in the cache.

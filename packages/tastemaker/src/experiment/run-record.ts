@@ -79,9 +79,9 @@ export interface RunRecord {
   readonly curve: readonly CurvePoint[];
   /** Same prompts and noise as the base model's in `base.json`; null where the spec does not ask for them. */
   readonly final: PromptScores | null;
-  /** Iteration at which the watch for over-optimisation first spoke; null when it did not. */
+  /** Iteration at which the watch for over-optimisation first spoke, without looking at what stands for people; null when it did not. */
   readonly watchFiredAt: number | null;
-  /** Iteration of the checkpoint that the run's own evaluations call the best (held-out rule). */
+  /** Iteration of the checkpoint that the run's own evaluations call the best (held-out rule), without looking at what stands for people. */
   readonly bestIteration: number | null;
   /** The summed divergence and beta of the last iteration. */
   readonly lastDivergence: number;
