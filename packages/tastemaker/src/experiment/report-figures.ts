@@ -75,7 +75,7 @@ function matchedFigure({ matched }: Analysis, curvePrompts: number): ReportFigur
   });
   if (panels.length === 0) return [];
   const title = "Does a divergence buy more than stopping sooner? Gold and judge at equal trained reward";
-  return [{ name: "matched-reward", title, only: "table2", svg: matchedRewardFigure({ title, panels, prompts: curvePrompts, seeds: most(paths.map(({ seeds }) => seeds)), intervals: "left out; they are in the table" }) }];
+  return [{ name: "matched-reward", title, only: "table1,table2", svg: matchedRewardFigure({ title, panels, prompts: curvePrompts, seeds: most(paths.map(({ seeds }) => seeds)), intervals: "left out; they are in the table" }) }];
 }
 
 function studyFigure({ studies }: Analysis): ReportFigure[] {

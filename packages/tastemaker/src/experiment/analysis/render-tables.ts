@@ -105,14 +105,14 @@ function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
       title: "Table 2: β per divergence and reward",
       text: markdownTable(["reward", "divergence", "β by held-out metrics", "gold preference", "β best by gold", "gold preference", "β of auto", "gold preference", "auto of best"], rows, 2),
       note: `Gold preference: share of ${prompts} prompts at which the hidden taste prefers the tuned picture to the base model's, equals half. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}).`,
-      only: "table2",
+      only: "table2,auto",
     },
     {
       name: "table-2-early-stopping",
       title: "Stopping early instead of a divergence",
       text: markdownTable(["reward", "gold gain at the end", "at the best checkpoint", "where the watch spoke", "watch spoke", "best swept β", "checkpoint of best", "watch of best"], stopping, 1),
       note: "Runs without a divergence; gains in the gold's own unit, from the training curves' prompts. The best checkpoint is the one that the run's own evaluations call so, without looking at the gold.",
-      only: "table2",
+      only: "table1,table2",
     },
   ];
 }
@@ -155,7 +155,7 @@ function baseTables({ bases, prompts }: Analysis): RenderedTable[] {
       title: "Table 4: base models, and what diffusion baselines gain over theirs",
       text: markdownTable(["model", "trained on", ...metrics], rows, 2),
       note: `Scores of the base models on ${prompts} prompts; below them differences to the diffusion model on equal noise. Loss on metrics that are not trained on is a minus.`,
-      only: "table4",
+      only: "table1,table4",
     },
   ];
 }
@@ -196,7 +196,7 @@ function matchedTables({ matched }: Analysis): RenderedTable[] {
       title: "Does a divergence buy more than stopping sooner?",
       text: `${markdownTable(["chosen β of each reward", "metric", "rewards", "difference (95 %)"], pooled, 2)}\n${markdownTable(["reward", "divergence", "β", "metric", "trained gain", "difference", "seeds", "without a match"], rows, 4)}`,
       note: "Gain at the end of a run with a divergence minus the gain of the run without one where it first had the same trained reward, in standard deviations of the base model's scores; bold: the β of Table 1.",
-      only: "table2",
+      only: "table1,table2",
     },
   ];
 }
