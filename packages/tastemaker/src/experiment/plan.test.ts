@@ -30,7 +30,7 @@ describe("the plan of the paper", () => {
     const counts = searched.map((name) => first.filter(({ id }) => id.startsWith(`search/pick-score/${name}/`)).length);
     expect(counts).toEqual(searched.map(() => 4));
     expect(first).toHaveLength(20);
-    for (const [index, name] of searched.entries()) expect(first[4 * index]!.learningRate, name).toBe(publishedRates[name]);
+    for (const [index, name] of searched.entries()) expect(first[4 * index]!.learningRate, name).toBe(2 * publishedRates[name]);
   });
 
   it("adds what needs no beta when the learning rates are known, and the rest when the betas are", () => {

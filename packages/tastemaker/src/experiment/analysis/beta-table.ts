@@ -26,6 +26,8 @@ export interface BetaRow {
   readonly auto: BetaResult | null;
   /** Gold preference of `auto` over that of the best beta. */
   readonly autoOfBest: Estimate | null;
+  /** The same of what is beyond one half, which a model that changes nothing has: the stricter question. Null where the best beta is not clearly above one half. */
+  readonly autoGainOfBest: Estimate | null;
 }
 
 /** Gold gains of stopping an unregularised run early, as shares of what a swept beta gains. */
@@ -67,8 +69,17 @@ function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedR
   const gold = automatic === undefined ? undefined : sampled(automatic, base, draws);
   const auto = automatic === undefined || gold === undefined ? null : { beta: meanOf(automatic.runs.map(({ lastBeta }) => lastBeta)), seeds: automatic.runs.length, gold: estimateOf(gold) };
   const pair: [Sampled, Sampled] | undefined = gold === undefined || !(best.gold.mean > 0) ? undefined : [gold, best.gold];
+  const isGain = (estimateOf(best.gold).low ?? 0) > 0.5;
   return {
-    row: { reward, method, chosen: chosen === undefined ? null : result(chosen), best: result(best), auto, autoOfBest: pair === undefined ? null : estimateOf(combine(pair, ([a, b]) => a! / b!)) },
+    row: {
+      reward,
+      method,
+      chosen: chosen === undefined ? null : result(chosen),
+      best: result(best),
+      auto,
+      autoOfBest: pair === undefined ? null : estimateOf(combine(pair, ([a, b]) => a! / b!)),
+      autoGainOfBest: pair === undefined || !isGain ? null : estimateOf(combine(pair, ([a, b]) => (a! - 0.5) / (b! - 0.5))),
+    },
     pair,
   };
 }

@@ -78,7 +78,7 @@ function methodTables({ methods, equalEvaluations, prompts }: Analysis): Rendere
 
 function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
   if (beta.rows.length === 0) return [];
-  const rows = beta.rows.map(({ reward, method, chosen, best, auto, autoOfBest }) => [
+  const rows = beta.rows.map(({ reward, method, chosen, best, auto, autoOfBest, autoGainOfBest }) => [
     reward,
     methodTitles[method],
     chosen === null ? "–" : betaText(chosen.beta),
@@ -88,6 +88,7 @@ function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
     auto === null ? "–" : betaText(auto.beta),
     shareText(auto?.gold ?? null),
     autoOfBest === null ? "–" : shareText(autoOfBest),
+    autoGainOfBest === null ? "–" : shareText(autoGainOfBest),
   ]);
   const stopping = beta.stopping.map((row) => [
     row.reward,
@@ -103,8 +104,8 @@ function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
     {
       name: "table-2",
       title: "Table 2: β per divergence and reward",
-      text: markdownTable(["reward", "divergence", "β by held-out metrics", "gold preference", "β best by gold", "gold preference", "β of auto", "gold preference", "auto of best"], rows, 2),
-      note: `Gold preference: share of ${prompts} prompts at which the hidden taste prefers the tuned picture to the base model's, equals half. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}).`,
+      text: markdownTable(["reward", "divergence", "β by held-out metrics", "gold preference", "β best by gold", "gold preference", "β of auto", "gold preference", "auto of best", "beyond ½"], rows, 2),
+      note: `Gold preference: share of ${prompts} prompts at which the hidden taste prefers the tuned picture to the base model's, equals half. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}). "beyond ½": the same of what is beyond one half, which a model that changes nothing has; left out where the best β is not clearly beyond it.`,
       only: "table2,auto",
     },
     {
