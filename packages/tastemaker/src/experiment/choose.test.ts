@@ -51,7 +51,7 @@ describe("the record of a run", () => {
   it("says a command that a shell reads back", () => {
     const line = shellLine(trainArguments({ ...spec!, settings: { ...spec!.settings, prompts: ["a dog's house"] } }, "runs/x"));
     expect(line).toContain(`--set 'prompts=["a dog'\\''s house"]'`);
-    expect(line).toMatch(/^tastemaker train --objective rlcm --model emoji --threads 1 --learning-rate 0.0001 --seed 0 --iterations 2 --set /);
+    expect(line).toMatch(/^tastemaker train --objective rlcm --model emoji --threads 1 --learning-rate 0.0002 --seed 0 --iterations 2 --set /);
   });
 });
 
@@ -68,11 +68,11 @@ describe("choosing learning rates", () => {
 
   it("takes the highest gain at the end, for rewards that were not searched too", () => {
     const rates = chooseLearningRates(budget, calibration, trials([0.1, 0.5, 0.4, -2]), ["rlcm"]);
-    expect(rates).toEqual({ "pick-score": { rlcm: 5e-4 }, aesthetic: { rlcm: 5e-4 } });
+    expect(rates).toEqual({ "pick-score": { rlcm: 1e-3 }, aesthetic: { rlcm: 1e-3 } });
   });
 
   it("lets a trial that broke off lose, whatever it had reached", () => {
-    expect(chooseLearningRates(budget, calibration, trials([-3, null, null, null]), ["rlcm"])?.["pick-score"]).toEqual({ rlcm: 1e-4 });
+    expect(chooseLearningRates(budget, calibration, trials([-3, null, null, null]), ["rlcm"])?.["pick-score"]).toEqual({ rlcm: 2e-4 });
     expect(chooseLearningRates(budget, calibration, trials([null, null, null, null]), ["rlcm"])?.["pick-score"]).toEqual({});
   });
 
