@@ -8,9 +8,9 @@ import { worldFolder } from "../../models/emoji-world.ts";
 
 /** How each of the world's preference rewards is fitted; what is not said is the default of `tastemaker reward fit`. */
 export const rewardRecipe: Readonly<Record<Exclude<FitKind, "aesthetic">, Pick<RewardFitOptions, "picturesSeen" | "learningRate" | "trainLayers" | "seed">>> = {
-  "pick-score": { picturesSeen: 100_000, learningRate: 3e-4, seed: 1 },
-  hpsv2: { picturesSeen: 100_000, learningRate: 4e-4, seed: 2 },
-  "image-reward": { picturesSeen: 60_000, learningRate: 3e-4, trainLayers: 3, seed: 3 },
+  "pick-score": { picturesSeen: 120_000, learningRate: 5e-4, trainLayers: 3, seed: 1 },
+  hpsv2: { picturesSeen: 90_000, learningRate: 6e-4, trainLayers: 4, seed: 2 },
+  "image-reward": { picturesSeen: 80_000, learningRate: 5e-4, trainLayers: 3, seed: 3 },
 };
 
 /**
