@@ -66,7 +66,7 @@ const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 
 /** The budgets that have a name; times are in docs/experiments.md. */
 export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
-  quick: { ...common, name: "quick", trainSeconds: 16, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], klBetas: [1, 10, 100], otherBetas: [10], finalPrompts: 128, curvePrompts: 24, looks: 3, diffusionLooks: 1 },
+  quick: { ...common, name: "quick", trainSeconds: 14, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], klBetas: [1, 10, 100], otherBetas: [10], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
   standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], klBetas: [1, 3, 10, 30, 100], otherBetas: [3, 10, 30], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
   full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], klBetas: [1, 3, 10, 30, 100], otherBetas: [3, 10, 30], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };

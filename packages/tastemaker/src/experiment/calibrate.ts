@@ -12,7 +12,7 @@ import { readRecord, writeRecord } from "./files.ts";
 import type { ExperimentPaths } from "./paths.ts";
 import { calibrationIterations, calibrationPictures, calibrationSpec } from "./plan.ts";
 import { shellLine, trainArguments } from "./run-command.ts";
-import { baseOf, type Method } from "./run-record.ts";
+import { baseOf, isDivergenceMethod, type Method } from "./run-record.ts";
 
 /** Three digits are what such a measurement has. */
 const measured = (value: number): number => Number(value.toPrecision(3));
@@ -29,6 +29,11 @@ export function timesOf(seconds: readonly number[], wall: number): { iteration: 
   const picture = Math.max(0, seconds.at(-1)! - iteration) / calibrationPictures;
   const start = Math.max(0, wall - calibrationIterations * iteration - 2 * calibrationPictures * picture);
   return { iteration, start, picture };
+}
+
+/** The method whose time stands for another's: divergences differ by a function of one number per picture (Table 3 has its cost), and equal numbers of iterations compare them best. */
+function timedAs(method: Method): Method {
+  return isDivergenceMethod(method) ? "rocm-kl" : method;
 }
 
 export interface CalibrationContext {
@@ -74,16 +79,18 @@ export async function calibrate(budget: Budget, methods: readonly Method[], path
   // The highest of the last minute: our own runs count in it from the second method on.
   const load = loadavg()[0]!;
   if (load > 0.25 * availableParallelism()) note(`warning: the machine is not idle (load ${load.toFixed(2)}), so seconds per iteration will be too high and runs too short: stop what else is running, delete ${paths.calibration} and begin again`);
-  for (const method of missing) {
+  for (const method of new Set(missing.map(timedAs))) {
     const times = await timeMethod(budget, method, paths, context);
     if (times === undefined || signal.aborted) return undefined;
-    note(`  ${method}: ${times.iteration} s per iteration, ${times.picture} s per picture of an evaluation, ${times.start} s besides (${baseOf(method)})`);
+    const alike = missing.filter((other) => timedAs(other) === method);
+    note(`  ${alike.join(", ")}: ${times.iteration} s per iteration, ${times.picture} s per picture of an evaluation, ${times.start} s besides (${baseOf(method)})`);
+    const forAll = (value: number): Record<string, number> => Object.fromEntries(alike.map((other) => [other, value]));
     calibration = {
       ...calibration,
       load: Math.max(calibration.load, measured(load)),
-      secondsPerIteration: { ...calibration.secondsPerIteration, [method]: times.iteration },
-      startSeconds: { ...calibration.startSeconds, [method]: times.start },
-      pictureSeconds: { ...calibration.pictureSeconds, [method]: times.picture },
+      secondsPerIteration: { ...calibration.secondsPerIteration, ...forAll(times.iteration) },
+      startSeconds: { ...calibration.startSeconds, ...forAll(times.start) },
+      pictureSeconds: { ...calibration.pictureSeconds, ...forAll(times.picture) },
     };
     await writeRecord(paths.calibration, calibration);
   }
