@@ -4,7 +4,7 @@ import { type Backend, unknownNameError, UsageError } from "@tastemaker/tensor";
 import { readConfigFile, resolveTrainConfig } from "../config/load-config.ts";
 import type { MetricSetting, RewardSetting } from "../config/train-config.ts";
 import { isRemoteName, type LocateOptions } from "../hub/locate-weights.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { isWorldModel, worldName } from "../models/emoji-world.ts";
 import { isAddress } from "../rewards/custom-reward.ts";
 import { openOtherRewards, openReward, rewardNames } from "../rewards/open-reward.ts";
 import type { Metric, Reward } from "../rewards/reward.ts";
@@ -64,9 +64,9 @@ async function openNamed(setting: MetricSetting, model: string, prompts: readonl
     if (setting.path === undefined && !rewardNames.includes(setting.name)) throw unknownNameError("metric", setting.name, ["all", ...rewardNames, ...worldMetricNames]);
     return openReward(setting, backend, model, fetching);
   }
-  const found = model === worldName ? await openWorldMetric(setting.name, prompts, backend) : undefined;
+  const found = isWorldModel(model) ? await openWorldMetric(setting.name, prompts, backend) : undefined;
   if (found !== undefined) return found;
-  throw new UsageError("metric-world", `metric ${setting.name}: expected pictures and prompts of the embedded world, got ${model === worldName ? "a prompt that is not of its grammar" : `the model ${model}`}`, "leave it out, or use the prompts world:held-out");
+  throw new UsageError("metric-world", `metric ${setting.name}: expected pictures and prompts of the embedded world, got ${isWorldModel(model) ? "a prompt that is not of its grammar" : `the model ${model}`}`, "leave it out, or use the prompts world:held-out");
 }
 
 /**
@@ -81,7 +81,7 @@ export async function openMetrics({ all, named }: MetricChoice, model: string, p
     const metric = await openNamed(setting, model, prompts, backend, fetching);
     opened.push({ setting, metric: setting.higherIsBetter === undefined ? metric : { ...metric, higherIsBetter: setting.higherIsBetter } });
   }
-  if (all && model === worldName) {
+  if (all && isWorldModel(model)) {
     const names = named.map(({ name }) => name);
     const others = [...(await openOtherRewards(model, names, backend)), ...(await openWorldMetrics(prompts, backend))];
     for (const metric of others) if (!names.includes(metric.name)) opened.push({ metric, setting: { name: metric.name } });

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { worldName, worldPart } from "../models/emoji-world.ts";
+import { isWorldModel, worldPart } from "../models/emoji-world.ts";
 import { type ClipNetwork, openClipNetwork } from "../rewards/clip-network.ts";
 import type { Reward } from "../rewards/reward.ts";
 import type { MetricSetting } from "../config/train-config.ts";
@@ -17,7 +17,7 @@ export interface EmbeddingSpace {
  */
 export async function findEmbeddingSpace(model: string, metrics: readonly OpenedMetric[]): Promise<EmbeddingSpace | undefined> {
   const own = worldPart("clip");
-  if (model === worldName && existsSync(own)) return { clip: await openClipNetwork(own), setting: { name: "embedding" } };
+  if (isWorldModel(model) && existsSync(own)) return { clip: await openClipNetwork(own), setting: { name: "embedding" } };
   const clipOf = ({ metric }: OpenedMetric): ClipNetwork | undefined => (metric as Partial<Reward>).clip;
   const found = metrics.find((one) => one.setting.name === "clip-score" && clipOf(one) !== undefined) ?? metrics.find((one) => clipOf(one) !== undefined);
   return found && { clip: clipOf(found)!, setting: found.setting };

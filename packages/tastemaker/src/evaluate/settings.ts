@@ -7,7 +7,7 @@ import { type PromptList, resolvePrompts } from "../data/prompt-lists.ts";
 import { type GivenSampling, parseTimesteps } from "../generate/choose-sampling.ts";
 import type { LocateOptions } from "../hub/locate-weights.ts";
 import { findAdapterFile } from "../models/adapter.ts";
-import { worldName } from "../models/emoji-world.ts";
+import { isWorldModel, worldName } from "../models/emoji-world.ts";
 import { hashText } from "../storage/file-hash.ts";
 import { metricSettings } from "../rewards/held-out-metrics.ts";
 import { wallClock } from "../storage/clock.ts";
@@ -83,7 +83,7 @@ async function choosePrompts(options: EvaluateOptions, config: TrainConfig | und
     const count = limit ?? config.evaluation.count;
     return { list: await resolvePrompts(config.evaluation.prompts, count), limit: count };
   }
-  if (model !== worldName) throw new UsageError("prompts-missing", "evaluate: expected --prompts FILE or --prompt TEXT, got neither", "one prompt per line; several dozen make the intervals narrow");
+  if (!isWorldModel(model)) throw new UsageError("prompts-missing", "evaluate: expected --prompts FILE or --prompt TEXT, got neither", "one prompt per line; several dozen make the intervals narrow");
   const count = limit ?? worldPromptCount;
   return { list: await resolvePrompts("world:held-out", count), limit: count };
 }

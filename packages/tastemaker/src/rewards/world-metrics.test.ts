@@ -1,5 +1,6 @@
 import { pictureOf } from "@tastemaker/diffusion";
 import { describe, expect, it } from "vitest";
+import { openMetrics } from "../evaluate/metric-list.ts";
 import { nodeBackend } from "../platform/runtime.ts";
 import { openOtherRewards, openReward } from "./open-reward.ts";
 import { openWorldMetric, openWorldMetrics, worldMetricNames } from "./world-metrics.ts";
@@ -35,6 +36,15 @@ describe("the world's metrics", () => {
   it("are for prompts of the world's grammar", async () => {
     expect(await openWorldMetric("gold", ["a photograph of a harbour"], backend)).toBeUndefined();
     expect(await openWorldMetrics(["a photograph of a harbour"], backend)).toEqual([]);
+  });
+
+  it("judge the pictures of both of the world's models", async () => {
+    for (const model of ["emoji", "emoji-teacher"]) {
+      const opened = await openMetrics({ all: false, named: [{ name: "gold" }] }, model, prompts, backend, {});
+      expect(opened.map(({ metric }) => metric.name)).toEqual(["gold"]);
+      for (const { metric } of opened) await metric.dispose();
+    }
+    await expect(openMetrics({ all: false, named: [{ name: "gold" }] }, "another", prompts, backend, {})).rejects.toThrow(/got the model another/);
   });
 
   it("cannot be trained on", async () => {
