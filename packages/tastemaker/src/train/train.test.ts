@@ -226,7 +226,7 @@ describe("bad input", () => {
     const rows: [RegExp, ...string[]][] = [
       [/model: expected an existing folder or file, a repository of the hub .*got nothing/, "--model", join(folder, "none")],
       [/reward: expected one of pick-score, .*aesthetic.*, got "asthetic"; did you mean "aesthetic"/, "--reward", "asthetic"],
-      [/reward pick-score: expected one that the embedded world has, got none/, "--reward", "pick-score=emoji"],
+      [/reward hpsv2.0: expected one that the embedded world has, got none/, "--reward", "hpsv2.0=emoji"],
       [/adapter: expected the ending of an attention layer such as [^\n]*, got "to_x"/, "--set", 'lora.targets=["to_x"]'],
       [/expected a number >= 0, got -1 \(at --beta\)/, "--beta", "-1"],
       [/prompts\.txt/, "--prompts", join(folder, "prompts.txt")],
