@@ -9,7 +9,7 @@ export interface TrainingCurve {
   readonly reward: TrainedReward;
   readonly method: Method;
   readonly beta: number | "auto" | null;
-  /** A metric of the records, or `held-out`: the mean gain over the paper's metrics that are not trained on, in standard deviations of the own base model. */
+  /** A metric of the records (its gain over the own base model, in its unit), or `held-out`: the mean gain over the paper's metrics that are not trained on, in standard deviations of the own base model. */
   readonly metric: string;
   readonly seeds: number;
   readonly points: readonly { readonly trainSeconds: number; readonly rewardEvaluations: number; readonly score: Estimate }[];
@@ -52,9 +52,9 @@ function heldOutErrorLine(run: RunRecord, base: BaseRecord): Line {
 function curveOf(group: RunGroup, base: BaseRecord, metric: string): TrainingCurve | undefined {
   const { reward, method, beta, runs } = group;
   const isHeldOut = metric === heldOutName;
-  const lines = runs.map((run) => (isHeldOut ? heldOutLine(run, base, "gain") : lineOf(run, (point) => point.trainSeconds, ({ scores }) => scores[metric]?.mean)));
+  const lines = runs.map((run) => (isHeldOut ? heldOutLine(run, base, "gain") : lineOf(run, (point) => point.trainSeconds, ({ scores }) => scores[metric]?.gain)));
   if (lines.some(({ x }) => x.length === 0)) return undefined;
-  const errors = runs.map((run) => (isHeldOut ? heldOutErrorLine(run, base) : lineOf(run, (point) => point.trainSeconds, ({ scores }) => scores[metric]?.standardError)));
+  const errors = runs.map((run) => (isHeldOut ? heldOutErrorLine(run, base) : lineOf(run, (point) => point.trainSeconds, ({ scores }) => scores[metric]?.gainStandardError)));
   const evaluations = lineOf(runs[0]!, (point) => point.trainSeconds, (point) => point.rewardEvaluations);
   const points = meanLine(lines).x.map((trainSeconds) => ({
     trainSeconds,
