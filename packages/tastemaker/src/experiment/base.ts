@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { InternalError, UsageError } from "@tastemaker/tensor";
 import { readEvaluation } from "../evaluate/record.ts";
-import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
+import { meanOf } from "../report/paired-statistics.ts";
 import { describeEnvironment } from "../storage/environment.ts";
+import { spreadOf } from "../train/evaluation-history.ts";
 import type { Budget } from "./budget.ts";
 import { failureOf, runChild } from "./child.ts";
 import { readRecord, writeRecord } from "./files.ts";
@@ -66,8 +67,7 @@ export function checkBase(recorded: PromptScores, found: PromptScores, path: str
   for (const [name, values] of Object.entries(recorded)) {
     const others = found[name];
     if (others?.length !== values.length) throw changed(path, name);
-    const spread = values.length < 2 ? 0 : standardErrorOf(values) * Math.sqrt(values.length);
-    const distance = meanOf(values.map((value, index) => Math.abs(value - others[index]!)));
-    if (distance > tolerance * spread + 1e-4 * Math.abs(meanOf(values)) + 1e-9) throw changed(path, name);
+        const distance = meanOf(values.map((value, index) => Math.abs(value - others[index]!)));
+    if (distance > tolerance * spreadOf(values) + 1e-4 * Math.abs(meanOf(values)) + 1e-9) throw changed(path, name);
   }
 }

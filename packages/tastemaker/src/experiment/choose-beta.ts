@@ -1,4 +1,5 @@
 import { meanOf } from "../report/paired-statistics.ts";
+import { spreadOf } from "../train/evaluation-history.ts";
 import { type BaseRecord, baseOf, type CurvePoint, type DivergenceMethod, divergenceMethods, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
 
 /** What one beta of a sweep reached. */
@@ -45,9 +46,8 @@ export function finalHeldOutGain({ spec, final }: Pick<RunRecord, "spec" | "fina
   const gains = heldOutMetrics(spec.reward).flatMap((name) => {
     const [first, last] = [before[name], final[name]];
     if (first === undefined || last === undefined) return [];
-    const mean = meanOf(first);
-    const deviation = Math.sqrt(first.reduce((sum, score) => sum + (score - mean) ** 2, 0) / Math.max(1, first.length - 1));
-    return deviation > 0 ? [(meanOf(last) - mean) / deviation] : [];
+    const deviation = spreadOf(first);
+    return deviation > 0 ? [(meanOf(last) - meanOf(first)) / deviation] : [];
   });
   return gains.length === 0 ? undefined : meanOf(gains);
 }

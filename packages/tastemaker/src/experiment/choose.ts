@@ -1,4 +1,5 @@
-import { meanOf, standardErrorOf } from "../report/paired-statistics.ts";
+import { meanOf } from "../report/paired-statistics.ts";
+import { spreadOf } from "../train/evaluation-history.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { finalHeldOutGain } from "./choose-beta.ts";
@@ -7,11 +8,6 @@ import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunReco
 import { type Searched } from "./selection.ts";
 
 export type Records = ReadonlyMap<string, RunRecord>;
-
-/** Standard deviation over the prompts; 0 below two. */
-function deviationOf(values: readonly number[]): number {
-  return values.length < 2 ? 0 : standardErrorOf(values) * Math.sqrt(values.length);
-}
 
 /** A candidate of a choice and what it was judged by. */
 export interface Candidate {
@@ -100,5 +96,5 @@ export function chooseBetas(budget: Budget, calibration: Calibration, base: Base
 
 /** Spread of every reward over the consistency model's pictures, which ROCM's beta is measured in. */
 export function rewardSpreads({ rewards }: Pick<Budget, "rewards">, base: BaseRecord): RewardSpreads {
-  return Object.fromEntries(rewards.flatMap((reward) => (base.scores.emoji[reward] === undefined ? [] : [[reward, deviationOf(base.scores.emoji[reward]) || 1]])));
+  return Object.fromEntries(rewards.flatMap((reward) => (base.scores.emoji[reward] === undefined ? [] : [[reward, spreadOf(base.scores.emoji[reward]) || 1]])));
 }

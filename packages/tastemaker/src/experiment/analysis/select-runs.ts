@@ -1,4 +1,5 @@
 import { UsageError } from "@tastemaker/tensor";
+import { spreadOf } from "../../train/evaluation-history.ts";
 import { type BetaChoice, chosenBeta } from "../choose-beta.ts";
 import { baseOf, type BaseRecord, isDivergenceMethod, type Method, type RunRecord, type TrainedReward } from "../run-record.ts";
 import type { Grid } from "./resample.ts";
@@ -63,10 +64,7 @@ export function baseScores(base: BaseRecord, model: "emoji" | "emoji-teacher", m
 
 /** Standard deviation of the untrained model's scores over the prompts; 1 when they do not vary. */
 export function baseSpread(base: BaseRecord, model: "emoji" | "emoji-teacher", metric: string): number {
-  const scores = baseScores(base, model, metric);
-  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
-  const spread = Math.sqrt(scores.reduce((sum, score) => sum + (score - mean) ** 2, 0) / Math.max(1, scores.length - 1));
-  return spread > 0 ? spread : 1;
+  return spreadOf(baseScores(base, model, metric)) || 1;
 }
 
 /** Final scores, seed by seed. @throws UsageError `record-metric`, `record-prompts` */
