@@ -1,9 +1,5 @@
+import { csvCell } from "../data/csv-cell.ts";
 import type { EvaluationFile } from "./record.ts";
-
-function cell(value: string | number): string {
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
 
 /** Every single score: one line per picture, one column per metric; numbers with all their digits. */
 export function scoresCsv({ settings, prompts, metrics, variants }: Pick<EvaluationFile, "settings" | "prompts" | "metrics" | "variants">): string {
@@ -15,5 +11,5 @@ export function scoresCsv({ settings, prompts, metrics, variants }: Pick<Evaluat
       return [label, prompt, prompts.texts[prompt]!, place % settings.seeds, hash, ...names.map((name) => measured.scores[name]![place]!), measured.distance?.[place] ?? "", measured.pixels?.[place] ?? ""];
     }),
   );
-  return `${[head, ...lines].map((line) => line.map(cell).join(",")).join("\n")}\n`;
+  return `${[head, ...lines].map((line) => line.map((value) => csvCell(String(value))).join(",")).join("\n")}\n`;
 }

@@ -1,4 +1,5 @@
 import { UsageError } from "@tastemaker/tensor";
+import { csvCell } from "../data/csv-cell.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { runPaths } from "../storage/run-directory.ts";
 import { flattenLine, type Leaf, numberOf } from "./flatten-line.ts";
@@ -14,8 +15,7 @@ export function csvField(leaf: Leaf | undefined): string {
   if (leaf === undefined) return "";
   const number = numberOf(leaf);
   if (number !== undefined) return String(number);
-  const text = String(leaf).replace(/^(?=[=+\-@＝＋－＠\t\r\n])/, "'");
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return csvCell(String(leaf).replace(/^(?=[=+\-@＝＋－＠\t\r\n])/, "'"));
 }
 
 interface Table {

@@ -1,5 +1,6 @@
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
+import { csvCell, quotedCell } from "../data/csv-cell.ts";
 
 /** What a person is asked about each pair, in this order. */
 export const questions = ["general preference", "visual appeal", "prompt alignment"] as const;
@@ -46,7 +47,8 @@ const schema = z.strictObject({
   answer: z.enum(["A", "B", "tie"]),
 });
 
-const cell = (value: string): string => (/[",\r\n]/.test(value) || value !== value.trim() ? `"${value.replaceAll('"', '""')}"` : value);
+/** Spaces at the ends are kept by quotes: spreadsheets drop them. */
+const cell = (value: string): string => (value === value.trim() ? csvCell(value) : quotedCell(value));
 
 /** Answers as CSV with a header line. */
 export function answersCsv(answers: readonly Answer[]): string {

@@ -5,6 +5,7 @@ import { pictureOf, planarOf } from "@tastemaker/diffusion";
 import type { Backend } from "@tastemaker/tensor";
 import type { CommandContext } from "../../cli/command-context.ts";
 import { Progress } from "../../cli/progress.ts";
+import { quotedCell } from "../../data/csv-cell.ts";
 import { encodePng } from "../../images/contact-sheet.ts";
 import { readPicture } from "../../images/read-picture.ts";
 import { ImageSampler, pictureNoise } from "../../models/image-sampler.ts";
@@ -72,7 +73,6 @@ async function makePictures(plan: readonly PlannedPicture[], { out, seed }: Pref
 }
 
 const numbersOf = ({ contrast, saturation, brightness }: Development = { contrast: 1, saturation: 1, brightness: 0 }): string[] => [contrast, saturation, brightness].map((value) => value.toFixed(3));
-const quoted = (text: string): string => `"${text.replaceAll('"', '""')}"`;
 
 function csv(header: string, rows: readonly string[]): string {
   return `${header}\n${rows.join("\n")}\n`;
@@ -98,8 +98,8 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
   }
   await judge.dispose();
   const pairs = labelPairs(preferences, seed);
-  await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance,contrast,saturation,brightness", plan.map((picture) => [fileOf(picture), quoted(picture.prompt), quoted(picture.drawn), picture.steps, picture.guidanceScale, ...numbersOf(picture.development)].join(","))));
-  const row = ({ a, b, label, probability }: PreferencePair): string => [quoted(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
+  await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance,contrast,saturation,brightness", plan.map((picture) => [fileOf(picture), quotedCell(picture.prompt), quotedCell(picture.drawn), picture.steps, picture.guidanceScale, ...numbersOf(picture.development)].join(","))));
+  const row = ({ a, b, label, probability }: PreferencePair): string => [quotedCell(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
   const header = "prompt,image_a,image_b,label,probability";
   const first = Math.ceil(prompts * (1 - heldOutShare));
   const [training, heldOut] = [pairs.filter(({ a }) => plan[a]!.place < first), pairs.filter(({ a }) => plan[a]!.place >= first)];
