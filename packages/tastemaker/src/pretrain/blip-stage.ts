@@ -5,6 +5,7 @@ import { blipTextLength } from "../rewards/blip-reward.ts";
 import type { ParameterSet } from "../train/adamw.ts";
 import { type BlipBatch, blipLosses } from "./blip-losses.ts";
 import { type HeldOutPairs, scoreBlip } from "./blip-scores.ts";
+import { towerTraining } from "./clip-stage.ts";
 import type { Stage } from "./stage.ts";
 import type { BertCaptions } from "./text-ids.ts";
 import { trainableScope, trainingProgram } from "./trainable.ts";
@@ -63,10 +64,8 @@ export function blipStage(settings: BlipSettings, images: BlipImages, heldOut: H
     name: "blip",
     parameters,
     start,
-    optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.05, maxGradNorm: 1 },
+    ...towerTraining,
     learningRate: settings.learningRate,
-    warmupSteps: 60,
-    averageDecay: 0.99,
     phases: [
       {
         until: 1,

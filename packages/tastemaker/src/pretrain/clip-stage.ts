@@ -34,6 +34,9 @@ function contrastive(scores: Tensor, axis: number): Tensor {
   return mean(sub(logSumExp(scores, axis), sum(mul(scores, identity), axis)));
 }
 
+/** How the towers of a CLIP and of a BLIP are trained: CLIP's optimiser, with decay and average for short trainings. */
+export const towerTraining = { optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.05, maxGradNorm: 1 }, warmupSteps: 60, averageDecay: 0.99 } as const satisfies Partial<Stage>;
+
 /** Training a CLIP from scratch on captioned pictures: symmetric InfoNCE over the batch (Radford et al. 2021). */
 export function clipStage(settings: ClipSettings, images: CaptionedImages<unknown>, heldOut: CaptionedImages<unknown>, tokens: MadeTokenizer, seed: number, backend: Backend, start: ParameterSet = new Map()): Stage {
   const textConfig = { ...(settings.config["text_config"] as ConfigJson), vocab_size: tokens.vocabularySize, eos_token_id: tokens.endId, max_position_embeddings: tokens.length };
@@ -53,10 +56,8 @@ export function clipStage(settings: ClipSettings, images: CaptionedImages<unknow
     name: "clip",
     parameters,
     start,
-    optimizer: { beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.05, maxGradNorm: 1 },
+    ...towerTraining,
     learningRate: settings.learningRate,
-    warmupSteps: 60,
-    averageDecay: 0.99,
     phases: [
       {
         until: 1,
