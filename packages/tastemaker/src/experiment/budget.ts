@@ -35,10 +35,8 @@ export interface Budget {
   readonly searchRewards: readonly TrainedReward[];
   /** Learning rates of the search, as multiples of each method's published one: one trial each. */
   readonly searchFactors: readonly number[];
-  /** Betas of KL, in standard deviations of the base model's reward. */
-  readonly klBetas: readonly number[];
-  /** Betas of the other divergences: those of KL with equal curvature at the base model. */
-  readonly otherBetas: readonly number[];
+  /** Betas of every divergence, as many for each: KL's in standard deviations of the base model's reward, the others' with the curvature at the base model that KL has with it. */
+  readonly betas: readonly number[];
   /** Held-out prompts of the final comparison, one picture each. */
   readonly finalPrompts: number;
   /** Held-out prompts of each evaluation during training. */
@@ -66,9 +64,9 @@ const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 
 /** The budgets that have a name; times are in docs/experiments.md. */
 export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
-  quick: { ...common, name: "quick", trainSeconds: 14, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], klBetas: [1, 10, 100], otherBetas: [10], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
-  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], klBetas: [1, 3, 10, 30, 100], otherBetas: [3, 10, 30], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
-  full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], klBetas: [1, 3, 10, 30, 100], otherBetas: [3, 10, 30], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
+  quick: { ...common, name: "quick", trainSeconds: 14, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], betas: [3, 30], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
+  standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
+  full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };
 
 const count = z.int().min(1).max(100_000);
@@ -82,8 +80,7 @@ const budgetFile = z.strictObject({
   rewards: rewardNames,
   searchRewards: rewardNames,
   searchFactors: factors,
-  klBetas: factors,
-  otherBetas: factors,
+  betas: factors,
   finalPrompts: count,
   curvePrompts: count,
   looks: count.max(100),

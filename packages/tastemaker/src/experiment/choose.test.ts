@@ -13,7 +13,7 @@ import type { BaseRecord, PromptScores, RunRecord, RunSpec } from "./run-record.
 
 const environment = { tastemaker: "0", node: "0", onnxruntime: "0", platform: "x", cpu: "x", cores: 2, memoryBytes: 1, threads: 1 };
 const calibration: Calibration = { format: "tastemaker-experiment-calibration/1", environment, jobs: 2, load: 0, secondsPerIteration: { "rocm-kl": 1, rlcm: 2 }, startSeconds: {}, pictureSeconds: {} };
-const budget = { ...budgets.standard, trainSeconds: 4, rewards: ["pick-score", "aesthetic"] } as const;
+const budget = { ...budgets.standard, trainSeconds: 4, rewards: ["pick-score", "aesthetic"], betas: [1, 3, 10, 30, 100] } as const;
 
 const numbers: Omit<MetricsLine, "iteration"> = { reward: 0, rewards: {}, divergence: 0.25, beta: 3, loss: 0, gradNorm: 1 };
 const looks = (before: PromptScores, after: readonly (readonly [number, PromptScores])[], best = 4): MetricsLine[] => [

@@ -48,8 +48,7 @@ beforeAll(async () => {
     rewards: ["aesthetic"],
     searchRewards: ["aesthetic"],
     searchFactors: [5, 25],
-    klBetas: [0.1, 1],
-    otherBetas: [1],
+    betas: [0.1, 1],
     finalPrompts: 6,
     curvePrompts: 4,
     looks: 2,
@@ -167,7 +166,7 @@ describe("an experiment", () => {
   it("records a beta of the sweep that diverges, and makes the row with another", async () => {
     const path = join(folder, "diverging.json");
     // Too large for single precision.
-    await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(budgetFile, "utf8")) as object), klBetas: [0.1, 1e300], searchFactors: [5] }));
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(budgetFile, "utf8")) as object), betas: [0.1, 1e300], searchFactors: [5] }));
     const results = join(folder, "diverging", "diverging");
     await mkdir(results, { recursive: true });
     await cp(join(resultsOf("whole"), "calibration.json"), join(results, "calibration.json"));

@@ -19,7 +19,7 @@ const calibration: Calibration = {
 const spreads = { "pick-score": 2, hpsv2: 0.1, "clip-score": 0.04, aesthetic: 1 };
 const search = Object.fromEntries(trainedRewards.map((reward) => [reward, publishedRates])) as SearchResult;
 const budget: Budget = budgets.standard;
-const sweep = Object.fromEntries(trainedRewards.map((reward) => [reward, Object.fromEntries(divergenceMethods.map((method) => [method, betaOf(method, 10, spreads[reward])]))])) as SweepResult;
+const sweep = Object.fromEntries(trainedRewards.map((reward) => [reward, Object.fromEntries(divergenceMethods.map((method) => [method, betaOf(method, 5, spreads[reward])]))])) as SweepResult;
 const full = planPaper(budget, calibration, spreads, search, sweep);
 const of = (specs: readonly RunSpec[], part: string): RunSpec[] => specs.filter((spec) => spec.part === part);
 
@@ -35,10 +35,11 @@ describe("the plan of the paper", () => {
 
   it("adds what needs no beta when the learning rates are known, and the rest when the betas are", () => {
     const second = planPaper(budget, calibration, spreads, search, undefined);
-    expect(of(second, "sweep")).toHaveLength(4 * (5 + 3 * 3));
+    expect(of(second, "sweep")).toHaveLength(4 * 4 * 4);
     expect(of(second, "auto")).toHaveLength(4 * 4);
     expect(new Set(of(second, "main").map(({ method }) => method))).toEqual(new Set(["rocm-none", "rlcm", "ddpo", "d3po", "dpok"]));
     // Of the rows with a beta, the first seed is the sweep's.
+    expect(new Set(divergenceMethods.map((method) => of(second, "sweep").filter((spec) => spec.method === method).length))).toEqual(new Set([4 * 4]));
     expect(of(full, "main")).toHaveLength(4 * (5 * 3 + 4 * 2));
     expect(of(full, "animals").map(({ method }) => method)).toEqual(["rocm-none", "rocm-js", "rocm-kl", "rocm-hellinger", "rocm-fisher"]);
     expect(full.slice(0, second.length).filter(({ part }) => part === "search" || part === "sweep")).toEqual(second.filter(({ part }) => part === "search" || part === "sweep"));

@@ -100,8 +100,8 @@ export function searchRates({ searchFactors }: Budget, method: Searched): number
 }
 
 /** Betas of a divergence's sweep. */
-export function sweepBetas({ klBetas, otherBetas }: Budget, method: DivergenceMethod, spread: number): number[] {
-  return (method === "rocm-kl" ? klBetas : otherBetas).map((multiple) => betaOf(method, multiple, spread));
+export function sweepBetas({ betas }: Budget, method: DivergenceMethod, spread: number): number[] {
+  return betas.map((multiple) => betaOf(method, multiple, spread));
 }
 
 /** Trials of the search for one method on one reward. ROCM is searched with KL and its automatic beta. */
