@@ -4,7 +4,7 @@ import { meanOf } from "../../report/paired-statistics.ts";
 import { type BetaChoice } from "../choose-beta.ts";
 import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type TrainedReward, trainedRewards } from "../run-record.ts";
 import { estimateSeeds } from "./curves.ts";
-import { combine, drawPrompts, estimateOf, estimateValues, type PromptDraws, sampleGrid, type Sampled } from "./resample.ts";
+import { combine, divide, drawPrompts, estimateOf, estimateValues, type PromptDraws, sampleGrid, type Sampled } from "./resample.ts";
 import { groupName, groupRuns, preferenceGrid, type RunGroup, sweepOf } from "./select-runs.ts";
 
 /** A beta and how often the gold preference takes its pictures over the base model's. */
@@ -77,8 +77,8 @@ function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedR
       chosen: chosen === undefined ? null : result(chosen),
       best: result(best),
       auto,
-      autoOfBest: pair === undefined ? null : estimateOf(combine(pair, ([a, b]) => a! / b!)),
-      autoGainOfBest: pair === undefined || !isGain ? null : estimateOf(combine(pair, ([a, b]) => (a! - 0.5) / (b! - 0.5))),
+      autoOfBest: pair === undefined ? null : estimateOf(divide(...pair)),
+      autoGainOfBest: pair === undefined || !isGain ? null : estimateOf(divide(...pair, 0.5)),
     },
     pair,
   };

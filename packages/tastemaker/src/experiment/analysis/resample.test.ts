@@ -1,6 +1,6 @@
 import { normal } from "@tastemaker/tensor";
 import { describe, expect, it } from "vitest";
-import { combine, drawPrompts, estimateOf, type Grid, quantileFor, sampleGrid, subtract } from "./resample.ts";
+import { divide, drawPrompts, estimateOf, type Grid, quantileFor, sampleGrid, subtract } from "./resample.ts";
 
 /** A grid with known variances: true mean 0. */
 function grid(address: number, seeds: number, prompts: number, { ofSeeds, ofPrompts, ofBoth }: { ofSeeds: number; ofPrompts: number; ofBoth: number }): Grid {
@@ -60,9 +60,21 @@ describe("intervals over seeds and prompts", () => {
     const noise = (index: number): number[] => [...normal({ seed: 3, stream: "ratio", indices: [index] }, 400)];
     const top = sampleGrid([noise(0).map((z) => 3 + z)], draws, "top");
     const bottom = sampleGrid([noise(1).map((z) => 2 + z)], draws, "bottom");
-    const { mean, standardError } = estimateOf(combine([top, bottom], ([a, b]) => a! / b!));
+    const { mean, standardError } = estimateOf(divide(top, bottom));
     expect(mean).toBeCloseTo(1.5, 1);
     expect(standardError! / (Math.hypot(1 / 3, 1 / 2) * 1.5 * 0.05)).toBeCloseTo(1, 0);
+  });
+
+  it("give ratios a finite error where samples of the denominator are 0", () => {
+    const draws = drawPrompts(4, { seed: 3, resamples: 100 });
+    const part = sampleGrid([[0, 0, 1, 1]], draws, "part");
+    const whole = sampleGrid([[0, 0, 1, 1]], draws, "whole");
+    expect([...whole.draws].some((value) => value === 0)).toBe(true);
+    // Equal on every prompt: the ratio is 1 whatever is drawn.
+    expect(estimateOf(divide(part, whole))).toMatchObject({ mean: 1, low: expect.closeTo(1, 9), high: expect.closeTo(1, 9) });
+    const { mean, standardError } = estimateOf(divide(sampleGrid([[1, 0, 0, 1]], draws, "other"), whole, -0.5));
+    expect(mean).toBe(1);
+    expect(Number.isFinite(standardError)).toBe(true);
   });
 
   it("interpolate Student's quantile between whole degrees", () => {

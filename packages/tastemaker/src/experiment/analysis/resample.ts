@@ -139,6 +139,13 @@ export function subtract(a: Sampled, b: Sampled): Sampled {
   return combine([a, b], ([first, second]) => first! - second!);
 }
 
+/** `(a − zero) / (b − zero)`, its error by the delta method: exact quotients of samples are without bound where some of the denominators are near 0. */
+export function divide(a: Sampled, b: Sampled, zero = 0): Sampled {
+  const whole = b.mean - zero;
+  const ratio = (a.mean - zero) / whole;
+  return combine([a, b], ([first, second]) => ratio + (first! - a.mean - ratio * (second! - b.mean)) / whole);
+}
+
 /** Satterthwaite's degrees of freedom of a variance that is a sum of estimated variances. */
 export function satterthwaite(parts: readonly { readonly variance: number; readonly degrees: number }[]): number {
   const total = parts.reduce((sum, { variance }) => sum + variance, 0);
