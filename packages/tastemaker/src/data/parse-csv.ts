@@ -1,53 +1,40 @@
 import { UsageError } from "@tastemaker/tensor";
+import { CsvError, type Info, parse } from "csv-parse/sync";
+
+/** A row of a table, by the names of the first one. */
+export interface CsvRow {
+  /** Line it ends at, counted from 1; differs from the one it begins at where a text holds line ends. */
+  readonly line: number;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/** What csv-parse's codes mean for people. Its own texts name its options. */
+const faults: Readonly<Record<string, readonly [expected: string, cure: string]>> = {
+  CSV_QUOTE_NOT_CLOSED: ["a closing quote", "double every quote inside a quoted field"],
+  CSV_INVALID_CLOSING_QUOTE: ["a comma after a quoted field", "double every quote inside a quoted field"],
+  INVALID_OPENING_QUOTE: ["quotes around all of a field or none of it", "put fields with quotes into double quotes, and double those inside"],
+  CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE: ["a comma after a quoted field", "double every quote inside a quoted field"],
+  CSV_RECORD_INCONSISTENT_FIELDS_LENGTH: ["as many fields as in the first row", "put fields with commas into double quotes"],
+};
 
 /**
- * Rows of a comma-separated table (RFC 4180: fields in double quotes may hold commas, line feeds and doubled quotes), each an object by the names of its first row.
- * Empty lines are skipped, a byte-order mark is ignored.
+ * Rows of a comma-separated table (RFC 4180: fields in double quotes may hold commas, line feeds and doubled quotes). Empty lines are skipped, a byte-order mark is ignored, spaces are kept.
  *
  * @param where For messages.
- * @throws UsageError `csv-damaged` for a quote that never ends, or a row with another number of fields
+ * @returns the names of the first row without spaces at their ends, and the other rows; no names where the text is empty
+ * @throws UsageError `csv-damaged`
  */
-export function* parseCsv(text: string, where: string): Generator<Readonly<Record<string, string>>> {
-  let names: readonly string[] | undefined;
-  let at = text.startsWith("\uFEFF") ? 1 : 0;
-  let line = 1;
-  while (at < text.length) {
-    const start = line;
-    const fields: string[] = [];
-    for (;;) {
-      let field: string;
-      if (text[at] === '"') {
-        field = "";
-        at++;
-        for (;;) {
-          const quote = text.indexOf('"', at);
-          if (quote < 0) throw new UsageError("csv-damaged", `table: expected a closing quote, got the end of the file (at ${where}:${start})`, "double every quote inside a quoted field");
-          field += text.slice(at, quote);
-          at = quote + 1;
-          if (text[at] !== '"') break;
-          field += '"';
-          at++;
-        }
-        line += field.split("\n").length - 1;
-        if (at < text.length && !",\r\n".includes(text[at]!)) throw new UsageError("csv-damaged", `table: expected a comma after a quoted field, got "${text.slice(at, at + 20)}" (at ${where}:${line})`, "double every quote inside a quoted field");
-      } else {
-        const from = at;
-        while (at < text.length && text[at] !== "," && text[at] !== "\n" && text[at] !== "\r") at++;
-        field = text.slice(from, at);
-      }
-      fields.push(field);
-      if (text[at] !== ",") break;
-      at++;
-    }
-    if (text[at] === "\r") at++;
-    if (text[at] === "\n") at++;
-    line++;
-    if (fields.length === 1 && fields[0] === "") continue;
-    if (names === undefined) {
-      names = fields.map((name) => name.trim());
-      continue;
-    }
-    if (fields.length !== names.length) throw new UsageError("csv-damaged", `table: expected ${names.length} fields as in the first row, got ${fields.length} (at ${where}:${start})`, "put fields with commas into double quotes");
-    yield Object.fromEntries(names.map((name, i) => [name, fields[i]!]));
+export function parseCsv(text: string, where: string): { readonly names: readonly string[]; readonly rows: readonly CsvRow[] } {
+  let records: { readonly info: Info; readonly record: string[] }[];
+  try {
+    records = parse(text, { bom: true, info: true, record_delimiter: ["\r\n", "\n", "\r"], skip_empty_lines: true }) as unknown as typeof records;
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    const { lines } = error as CsvError & { readonly lines?: number };
+    const [expected, cure] = faults[error.code] ?? ["comma-separated values", error.message];
+    throw new UsageError("csv-damaged", `table: expected ${expected}, got something else (at line ${lines ?? "?"} of ${where})`, cure);
   }
+  const [head, ...rows] = records;
+  const names = head?.record.map((name) => name.trim()) ?? [];
+  return { names, rows: rows.map(({ info, record }) => ({ line: info.lines, fields: Object.fromEntries(names.map((name, index) => [name, record[index]!])) })) };
 }

@@ -2,7 +2,6 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseCsv } from "../data/parse-csv.ts";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { type Pair, readPairs, splitByPrompt } from "./pairs.ts";
 
@@ -80,27 +79,6 @@ describe("a table of pairs", () => {
       await expect(readPairs(writeTable(folder, "no parquet", "pairs.parquet"), folder)).rejects.toMatchObject({ code: "parquet-damaged" });
       await expect(readPairs(join(folder, "none.csv"), folder)).rejects.toMatchObject({ code: "path-missing" });
     }));
-});
-
-describe("a CSV", () => {
-  it("gives back any texts that were written", () => {
-    const field = fc.string({ unit: fc.constantFrom("a", '"', ",", "\n", "\r", " ", "é") });
-    fc.assert(
-      fc.property(fc.array(fc.tuple(field, field), { minLength: 1 }), (rows) => {
-        const quote = (text: string): string => `"${text.replaceAll('"', '""')}"`;
-        const text = ["x,y", ...rows.map((row) => row.map(quote).join(","))].join("\n");
-        expect([...parseCsv(text, "t")]).toEqual(rows.map(([x, y]) => ({ x, y })));
-      }),
-    );
-  });
-
-  it.each([
-    ['x,y\n"1,2', /closing quote, got the end of the file \(at t:2\)/],
-    ['x,y\n"1"2,3', /comma after a quoted field/],
-    ["x,y\n1,2,3", /expected 2 fields as in the first row, got 3 \(at t:2\)/],
-  ])("refuses %j", (text, message) => {
-    expect(() => [...parseCsv(text, "t")]).toThrow(message);
-  });
 });
 
 describe("the split by prompts", () => {

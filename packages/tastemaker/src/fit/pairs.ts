@@ -59,7 +59,7 @@ async function* textRows(path: string, kind: string): AsyncGenerator<Row> {
   const { size } = await stat(path);
   if (size > mostTextBytes) throw new UsageError("pairs-size", `pairs: expected a table of at most ${mostTextBytes} bytes, got ${size} (at ${path})`, "write it as parquet, or in parts");
   if (kind === ".csv") {
-    yield* parseCsv(await readFile(path, "utf8"), path);
+    for (const { fields } of parseCsv(await readFile(path, "utf8"), path).rows) yield fields;
     return;
   }
   let number = 0;

@@ -1,6 +1,7 @@
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 import { csvCell, quotedCell } from "../data/csv-cell.ts";
+import { parseCsv } from "../data/parse-csv.ts";
 
 /** What a person is asked about each pair, in this order. */
 export const questions = ["general preference", "visual appeal", "prompt alignment"] as const;
@@ -60,25 +61,6 @@ export function answersJsonl(answers: readonly Answer[]): string {
   return answers.map((answer) => `${JSON.stringify(Object.fromEntries(answerColumns.map((column) => [column, answer[column]])))}\n`).join("");
 }
 
-/** Records of CSV text with the line each begins at (RFC 4180: quoted fields may hold commas, line ends and doubled quotes). @throws UsageError `study-csv` */
-export function parseCsv(content: string, where: string): { readonly line: number; readonly fields: readonly string[] }[] {
-  const records: { line: number; fields: string[] }[] = [];
-  const field = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n|\n|\r|$)/y;
-  let [line, start, fields]: [number, number, string[]] = [1, 1, []];
-  while (field.lastIndex < content.length || fields.length > 0) {
-    const at = field.lastIndex;
-    const match = field.exec(content);
-    if (match === null) throw new UsageError("study-csv", `CSV: expected a field with quotes around all of it and quotes inside doubled, got "${content.slice(at, at + 40)}" (at line ${line} of ${where})`, "export the table again as CSV");
-    const [whole, quoted, plain, end] = match;
-    fields.push(quoted === undefined ? plain! : quoted.replaceAll('""', '"'));
-    line += whole.split(/\r\n|\n|\r/).length - 1;
-    if (end === ",") continue;
-    if (fields.length > 1 || fields[0] !== "") records.push({ line: start, fields });
-    [fields, start] = [[], line];
-  }
-  return records;
-}
-
 /** What a person wrote, checked. @throws UsageError `study-answer` */
 function checkAnswer(value: unknown, line: number, where: string): Answer {
   const parsed = schema.safeParse(value);
@@ -92,7 +74,7 @@ function checkAnswer(value: unknown, line: number, where: string): Answer {
 /**
  * Reads a study's answers from CSV (first line: the columns in any order) or JSONL.
  * @param where Name of the file for messages.
- * @throws UsageError `study-csv`, `study-answer`, `study-duplicate` (a person answered one question about a pair twice), `study-pair` (a pair whose lines disagree), `study-empty`
+ * @throws UsageError `csv-damaged`, `study-csv`, `study-answer`, `study-duplicate` (a person answered one question about a pair twice), `study-pair` (a pair whose lines disagree), `study-empty`
  */
 export function parseAnswers(content: string, where: string): Answer[] {
   const clean = content.replace(/^\uFEFF/, "");
@@ -128,13 +110,9 @@ function parseJsonl(content: string, where: string): Answer[] {
 const tooMany = (where: string): UsageError => new UsageError("study-size", `study: expected at most ${mostAnswers} answers, got more (in ${where})`, "analyse the studies one by one");
 
 function parseTable(content: string, where: string): Answer[] {
-  const [head, ...rows] = parseCsv(content, where);
+  const { names, rows } = parseCsv(content, where);
   if (rows.length > mostAnswers) throw tooMany(where);
-  const columns = head?.fields ?? [];
-  const missing = answerColumns.filter((column) => !columns.includes(column));
+  const missing = answerColumns.filter((column) => !names.includes(column));
   if (missing.length > 0) throw new UsageError("study-csv", `CSV: expected the columns ${answerColumns.join(", ")}, got no ${missing.join(", ")} (at line 1 of ${where})`, "name the columns in the first line");
-  return rows.map(({ line, fields }) => {
-    if (fields.length !== columns.length) throw new UsageError("study-csv", `CSV: expected ${columns.length} fields, got ${fields.length} (at line ${line} of ${where})`, "put quotes around fields with commas");
-    return checkAnswer(Object.fromEntries(answerColumns.map((column) => [column, fields[columns.indexOf(column)]])), line, where);
-  });
+  return rows.map(({ line, fields }) => checkAnswer(Object.fromEntries(answerColumns.map((column) => [column, fields[column]])), line, where));
 }
