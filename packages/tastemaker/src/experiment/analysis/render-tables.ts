@@ -1,7 +1,7 @@
 import { percent } from "../../evaluate/table.ts";
 import { formatNumber } from "../../report/html.ts";
 import { questions } from "../../study/answers.ts";
-import { goldMetrics, paperMetrics } from "../run-record.ts";
+import { goldMetrics, methods as methodOrder, paperMetrics } from "../run-record.ts";
 import type { Analysis } from "./analyse-records.ts";
 import { autoTarget } from "./beta-table.ts";
 import { betaText, bold, markdownTable, methodTitles, plusMinus, shareText, signedPlusMinus, withInterval } from "./markdown.ts";
@@ -54,6 +54,30 @@ function gainsTable({ reward, heldOut, unseen, rows }: MethodTable): string {
     ["gain over the own base model", ...heldOut, `${reward} (trained)`, ...unseen],
     rows.map((row) => [methodTitles[row.method], ...columns.map((metric) => (row.cells[metric] === undefined ? "–" : signedPlusMinus(row.cells[metric].gain)))]),
   );
+}
+
+/** Table 1 at a glance: for every reward what its metrics that are not trained on, and the people's preference, gained. */
+function methodSummary({ methods: tables, prompts }: Analysis): RenderedTable[] {
+  const shown = methodOrder.filter((method) => tables.some(({ rows }) => rows.some((row) => row.method === method)));
+  if (shown.length === 0) return [];
+  const head = tables.flatMap(({ reward }) => [`${reward}: held-out`, "gold"]);
+  const rows = shown.map((method) => [
+    methodTitles[method],
+    ...tables.flatMap((table) => {
+      const row = table.rows.find((one) => one.method === method);
+      const gold = row?.cells["gold"];
+      return [row === undefined || row.heldOut === null ? "–" : bold(signedPlusMinus(row.heldOut.gain), row.heldOut.isBest), gold === undefined ? "–" : bold(signedPlusMinus(gold.gain), gold.isBest)];
+    }),
+  ]);
+  return [
+    {
+      name: "table-1",
+      title: "Table 1 at a glance",
+      text: markdownTable(["trained on", ...head], rows),
+      note: `Gains over the own base model after equal training time, ${prompts} held-out prompts. "held-out": mean over the paper's metrics that are not trained on, in standard deviations of the base model's scores; "gold": the hidden preference of the world's people, in its own unit (P = σ(difference)). Bold: the best of a column (of gold, by score) and what cannot be told from it. The whole tables follow.`,
+      only: "table1",
+    },
+  ];
 }
 
 function methodTables({ methods, equalEvaluations, prompts }: Analysis): RenderedTable[] {
@@ -240,5 +264,5 @@ function claimTables({ claims }: Analysis): RenderedTable[] {
 
 /** Every table that the analysis has content for, claims first. */
 export function renderTables(analysis: Analysis): RenderedTable[] {
-  return [claimTables, methodTables, betaTables, divergenceTables, baseTables, speedTables, matchedTables, studyTables].flatMap((render) => render(analysis));
+  return [claimTables, methodSummary, methodTables, betaTables, divergenceTables, baseTables, speedTables, matchedTables, studyTables].flatMap((render) => render(analysis));
 }

@@ -26,8 +26,8 @@ export interface PreferenceOptions {
 }
 
 const batchSize = 8;
-/** Share of the prompts, the last ones, whose pairs no reward is fitted to. */
-const heldOutShare = 0.05;
+/** Every so many-th prompt is held out: no reward is fitted to its pairs. Not the last ones, because the later of many distinct captions are the longer ones. */
+const heldOutStride = 20;
 
 function fileOf({ place, number }: PlannedPicture): string {
   return `pictures/${String(place).padStart(5, "0")}-${number}.png`;
@@ -81,7 +81,7 @@ function csv(header: string, rows: readonly string[]): string {
 /**
  * Makes the preference set of the emoji world: pictures of the base model for training prompts (some poor, some that forget a part of the prompt, some with another contrast or saturation), and the gold annotator's noisy choice in
  * every pair of a prompt's pictures. Writes `pictures/`, `pictures.csv` (how each was made), `pairs.csv`, which `tastemaker reward fit` reads, and
- * `pairs-held-out.csv` with the pairs of the last prompts. What exists is kept, so that it goes on after an interruption.
+ * `pairs-held-out.csv` with the pairs of every twentieth prompt. What exists is kept, so that it goes on after an interruption.
  */
 export async function makePreferences(options: PreferenceOptions, backend: Backend, context: CommandContext): Promise<void> {
   const { out, prompts, seed } = options;
@@ -101,8 +101,8 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
   await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance,contrast,saturation,brightness", plan.map((picture) => [fileOf(picture), quotedCell(picture.prompt), quotedCell(picture.drawn), picture.steps, picture.guidanceScale, ...numbersOf(picture.development)].join(","))));
   const row = ({ a, b, label, probability }: PreferencePair): string => [quotedCell(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
   const header = "prompt,image_a,image_b,label,probability";
-  const first = Math.ceil(prompts * (1 - heldOutShare));
-  const [training, heldOut] = [pairs.filter(({ a }) => plan[a]!.place < first), pairs.filter(({ a }) => plan[a]!.place >= first)];
+  const isHeldOut = ({ a }: PreferencePair): boolean => (plan[a]!.place + 1) % heldOutStride === 0;
+  const [training, heldOut] = [pairs.filter((pair) => !isHeldOut(pair)), pairs.filter(isHeldOut)];
   await writeFileAtomic(join(out, "pairs.csv"), csv(header, training.map(row)));
   await writeFileAtomic(join(out, "pairs-held-out.csv"), csv(header, heldOut.map(row)));
   const ceiling = pairs.reduce((sum, { probability }) => sum + Math.max(probability, 1 - probability), 0) / pairs.length;
