@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { preferencePrompts } from "../../worlds/emoji/preference-size.ts";
 import type { Engine } from "../command-context.ts";
 import { addExamples } from "../help.ts";
 import { wholeNumber } from "../parse-option.ts";
@@ -34,6 +35,6 @@ export function register(program: Command, engine: Engine<WorldOptions>): void {
   add("build", "Train all parts from nothing; run again to continue.", 512, "tastemaker world build");
   add("check", "Measure the model on held-out prompts with the judge, which no training uses.", 512, "tastemaker world check --count 512");
   add("sheet", "Draw a sheet of held-out prompts.", 64, "tastemaker world sheet --out sheet.png");
-  add("preferences", "Make pairs of the base model's pictures with the gold annotator's choices, for `reward fit`.", 5000, "tastemaker world preferences");
+  add("preferences", "Make pairs of the base model's pictures with the gold annotator's choices, for `reward fit`.", preferencePrompts, "tastemaker world preferences");
   addExamples(world, ["tastemaker world check"]);
 }

@@ -16,6 +16,7 @@ import { prepareDistillation, prepareStage, type StageRequest } from "../../pret
 import { runPretraining } from "../../pretrain/pretrain-loop.ts";
 import { EmojiImages } from "./emoji-images.ts";
 import { fitWorldRewards } from "./fit-rewards.ts";
+import { preferencePrompts } from "./preference-size.ts";
 import { makePreferences } from "./preferences.ts";
 import { tasteHeadStage } from "./taste-head-stage.ts";
 
@@ -112,7 +113,7 @@ export async function buildWorld(options: { readonly out: string; readonly seed:
   }
   await assembleWorld(options.out);
   const preferences = join(options.out, "preferences");
-  await makePreferences({ out: preferences, prompts: 5000, seed: options.seed }, backend, context);
+  await makePreferences({ out: preferences, prompts: preferencePrompts, seed: options.seed }, backend, context);
   if (context.signal.aborted || !(await fitWorldRewards(preferences, options.out, options.threads, context))) return;
   context.output.print(`the world is built: ${worldFolder}`);
 }

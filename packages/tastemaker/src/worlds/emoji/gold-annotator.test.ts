@@ -1,8 +1,11 @@
 import { describe, expect, it } from "vitest";
+import { meanOf } from "../../report/paired-statistics.ts";
 import { goldOpinion, offCentre } from "./gold-annotator.ts";
 import { goldTaste } from "./gold-taste.ts";
-import { develop, forgetOne, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
+import { develop, forgetOne, isHeldOutPlace, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
+import { preferencePrompts } from "./preference-size.ts";
 import { isTrainingCombination } from "./held-out.ts";
+import { trainingPrompts } from "./prompts.ts";
 import { parseCaption } from "./scene.ts";
 
 const plane = 64 * 64;
@@ -71,6 +74,17 @@ describe("the preference set", () => {
       const { objects, background } = parseCaption(drawn);
       expect(isTrainingCombination(objects, background)).toBe(true);
     }
+  });
+
+  it("holds out prompts that are as long as the others, wherever the list ends", () => {
+    const words = (isHeldOut: boolean): number[] => trainingPrompts(2000).flatMap(({ caption }, place) => (isHeldOutPlace(place) === isHeldOut ? [caption.split(" ").length] : []));
+    const [heldOut, others] = [words(true), words(false)];
+    expect(heldOut).toHaveLength(100);
+    const error = Math.sqrt(heldOut.reduce((sum, value) => sum + (value - meanOf(heldOut)) ** 2, 0)) / heldOut.length;
+    expect(Math.abs(meanOf(heldOut) - meanOf(others))).toBeLessThan(2.5 * error);
+    // The last prompts are not: short captions are used up.
+    const last = trainingPrompts(preferencePrompts).slice(-100).map(({ caption }) => caption.split(" ").length);
+    expect(meanOf(last) - meanOf(others)).toBeGreaterThan(2.5 * error);
   });
 
   it("changes one thing, or keeps a scene whose change would be held out", () => {

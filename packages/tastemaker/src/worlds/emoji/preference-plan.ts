@@ -29,6 +29,16 @@ export interface Development {
 
 /** Pictures per prompt: each with each makes six pairs. */
 export const picturesPerPrompt = 4;
+const heldOutStride = 20;
+
+/**
+ * Whether no reward is fitted to the pairs of the prompt at a place: every twentieth. Not the last ones, because the later of many distinct captions are the longer ones; and a longer
+ * list holds out what the shorter one does.
+ */
+export function isHeldOutPlace(place: number): boolean {
+  return (place + 1) % heldOutStride === 0;
+}
+
 /** Steps of the pictures: most are as good as the model can, some are poor, as in collections from several models. */
 const stepChoices = [8, 8, 8, 4, 4, 2, 2, 1] as const;
 const guidanceChoices = [1, 3, 3, 5, 7] as const;

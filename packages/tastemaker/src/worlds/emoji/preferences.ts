@@ -16,7 +16,7 @@ import { letSignalsIn } from "../../platform/let-signals-in.ts";
 import { writeFileAtomic } from "../../storage/atomic-file.ts";
 import { goldOpinion } from "./gold-annotator.ts";
 import { openJudge } from "./judge-network.ts";
-import { develop, type Development, labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
+import { develop, type Development, isHeldOutPlace, labelPairs, type PlannedPicture, type PreferencePair, planPreferencePictures } from "./preference-plan.ts";
 
 export interface PreferenceOptions {
   /** Folder for `pictures/*.png` and the tables. */
@@ -26,8 +26,6 @@ export interface PreferenceOptions {
 }
 
 const batchSize = 8;
-/** Every so many-th prompt is held out: no reward is fitted to its pairs. Not the last ones, because the later of many distinct captions are the longer ones. */
-const heldOutStride = 20;
 
 function fileOf({ place, number }: PlannedPicture): string {
   return `pictures/${String(place).padStart(5, "0")}-${number}.png`;
@@ -101,7 +99,7 @@ export async function makePreferences(options: PreferenceOptions, backend: Backe
   await writeFileAtomic(join(out, "pictures.csv"), csv("image,prompt,drawn,steps,guidance,contrast,saturation,brightness", plan.map((picture) => [fileOf(picture), quotedCell(picture.prompt), quotedCell(picture.drawn), picture.steps, picture.guidanceScale, ...numbersOf(picture.development)].join(","))));
   const row = ({ a, b, label, probability }: PreferencePair): string => [quotedCell(plan[a]!.prompt), fileOf(plan[a]!), fileOf(plan[b]!), label, probability.toFixed(4)].join(",");
   const header = "prompt,image_a,image_b,label,probability";
-  const isHeldOut = ({ a }: PreferencePair): boolean => (plan[a]!.place + 1) % heldOutStride === 0;
+  const isHeldOut = ({ a }: PreferencePair): boolean => isHeldOutPlace(plan[a]!.place);
   const [training, heldOut] = [pairs.filter((pair) => !isHeldOut(pair)), pairs.filter(isHeldOut)];
   await writeFileAtomic(join(out, "pairs.csv"), csv(header, training.map(row)));
   await writeFileAtomic(join(out, "pairs-held-out.csv"), csv(header, heldOut.map(row)));
