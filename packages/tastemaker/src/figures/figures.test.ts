@@ -1,10 +1,6 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
-import { betaControllerFigure } from "./beta-controller-figure.ts";
 import { bestBeta, betaFigure, hackedBetas } from "./beta-figure.ts";
 import { calibrationError, calibrationFigure } from "./calibration-figure.ts";
 import { matchedRewardFigure } from "./matched-reward-figure.ts";
@@ -13,12 +9,11 @@ import { pictureSheet } from "./picture-sheet.ts";
 import { overlaps } from "./place-labels.ts";
 import { renderPng } from "./render-png.ts";
 import { spreadLabels } from "./spread-labels.ts";
-import { allMethods, betaData, calibrationData, controllerData, disc, matchedData, rewardTitles, sheetData, timeData, winData } from "./testing/figure-data.ts";
+import { allMethods, betaData, calibrationData, disc, matchedData, rewardTitles, sheetData, timeData, winData } from "./testing/figure-data.ts";
 import { readSvg } from "./testing/read-svg.ts";
 import { label, textWidth, wrapText } from "./text.ts";
 import { timeFigure, timeToReach } from "./time-figure.ts";
 import { winRateFigure } from "./win-rate-figure.ts";
-import { writeFigure } from "./write-figure.ts";
 
 const methodLabels = allMethods.map((method) => methodStyles[method].label);
 const shown = (text: string): string => text.replaceAll("\u00a0", " ");
@@ -32,7 +27,6 @@ const figures: Readonly<Record<string, { readonly svg: string; readonly labels: 
   matched: { svg: matchedRewardFigure(matchedData), labels: ["β = 0", "β = 0.003", "β = 0.01", "β = 0.03", "β = 0.1", "β = 0.3", "RLCM", "DDPO", "Gain in PickScore", "Gain in gold", "Gain in judge", "Trained on HPSv2: judge", "64 held-out"] },
   win: { svg: winRateFigure(winData), labels: [...rewardTitles, "win", "tie", "loss", "against base", "against RLCM", "Which do you prefer?", "Which fits the prompt", "62 %", "500 held-out"] },
   calibration: { svg: calibrationFigure(calibrationData), labels: [...rewardTitles, "Predicted", "Observed", "n = 1,722, error", "95 % Wilson"] },
-  controller: { svg: betaControllerFigure(controllerData), labels: [...rewardTitles, "Iteration", "β (log)", "β·ΣD / |r| (log)", "n = 1 each"] },
 };
 
 describe.each(Object.entries(figures))("the figure %s", (_, { svg, labels }) => {
@@ -226,7 +220,6 @@ describe("incomplete data", () => {
     expect(readSvg(timeFigure({ ...timeData, panels: [{ title: "nothing yet", metric: "Gain", curves: [] }] })).texts.map(({ text }) => text)).toContain("nothing yet");
     expect(readSvg(betaFigure({ ...betaData, panels: [{ title: "one", points: betaData.panels[0]!.points.slice(0, 1) }, { title: "none", points: [] }] })).title).not.toBe("");
     expect(readSvg(matchedRewardFigure({ ...matchedData, panels: matchedData.panels.map((panel) => ({ ...panel, curves: panel.curves.map((one) => ({ ...one, points: one.points.slice(0, 1) })) })) })).title).not.toBe("");
-    expect(readSvg(betaControllerFigure({ ...controllerData, runs: [{ label: "flat", points: [{ iteration: 0, beta: 0.1, ratio: 0 }] }] })).title).not.toBe("");
     expect(readSvg(calibrationFigure({ ...calibrationData, panels: [{ title: "none", bins: [] }] })).title).not.toBe("");
     expect(readSvg(winRateFigure({ ...winData, rows: winData.rows.map((row) => ({ ...row, rates: row.rates.map((rates, index) => (index === 1 ? null : rates)) })) })).texts.map(({ text }) => text)).toContain("not asked");
   });
@@ -273,21 +266,7 @@ describe("picture sheets", () => {
   });
 });
 
-describe("files", () => {
-  it("are written as SVG and PNG side by side, without leftovers", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "figures-"));
-    try {
-      const written = await writeFigure(join(folder, "new", "beta.svg"), figures.beta!.svg);
-      expect((await readdir(join(folder, "new"))).sort()).toEqual(["beta.png", "beta.svg"]);
-      expect(await readFile(written.svgPath, "utf8")).toBe(figures.beta!.svg);
-      expect((await sharp(written.pngPath).metadata()).width).toBe(1344);
-      await expect(writeFigure(join(folder, "bad"), "<svg><text>")).rejects.toThrow("expected an SVG document");
-      expect(await readdir(folder)).toEqual(["new"]);
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  });
-
+describe("figures", () => {
   it("are equal every time", async () => {
     expect(timeFigure(timeData)).toBe(figures.time!.svg);
     expect(await renderPng(figures.win!.svg)).toEqual(await renderPng(figures.win!.svg));

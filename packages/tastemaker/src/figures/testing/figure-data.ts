@@ -1,7 +1,6 @@
 import type { Picture } from "@tastemaker/diffusion";
 import { methods, type Method } from "../../experiment/run-record.ts";
 import type { BetaFigureData } from "../beta-figure.ts";
-import type { BetaControllerFigureData } from "../beta-controller-figure.ts";
 import type { CalibrationFigureData } from "../calibration-figure.ts";
 import type { Estimate } from "../estimate.ts";
 import type { MatchedRewardFigureData } from "../matched-reward-figure.ts";
@@ -134,18 +133,6 @@ export const calibrationData: CalibrationFigureData = {
       const observed = 0.5 + (predicted - 0.5) * (0.95 - 0.15 * panel) + 0.03 * wobble(index, panel, 3);
       const half = 1.96 * Math.sqrt((observed * (1 - observed)) / count);
       return { predicted, observed: share(observed, half), count };
-    }),
-  })),
-};
-
-export const controllerData: BetaControllerFigureData = {
-  target: 0.1,
-  window: 5,
-  runs: rewardTitles.map((title, run) => ({
-    label: title,
-    points: Array.from({ length: 60 }, (_, index) => {
-      const settle = 1 - Math.exp(-index / 9);
-      return { iteration: index * 5, beta: [0.8, 0.04, 0.15, 0.6][run]! * (1 + 0.9 * settle - 0.4 * (index / 60)) * (1 + 0.04 * wobble(run, index)), ratio: 0.1 * settle ** 2 * (1 + 0.25 * wobble(run, index, 5)) };
     }),
   })),
 };
