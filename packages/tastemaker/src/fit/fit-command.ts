@@ -132,7 +132,6 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       batch: options.batchSize,
       weightDecay: options.weightDecay,
       mirror: options.mirror === true,
-      shift: options.shift,
       seed,
       picturesSeen: options.picturesSeen ?? model.usualPasses * new PairBatches(training, 2 * options.batchSize, seed).picturesPerPass,
       trainLayers: trainLayers ?? "usual",

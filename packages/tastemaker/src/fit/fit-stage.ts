@@ -1,9 +1,8 @@
-import { add, type Backend, input, matmul, mul, neg, program, reshape, softplus, sub, sum, type Tensor, UsageError } from "@tastemaker/tensor";
+import { add, type Backend, input, matmul, mul, neg, program, reshape, softplus, sub, sum, type Tensor, uniform, UsageError } from "@tastemaker/tensor";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { trainingProgram } from "../pretrain/trainable.ts";
 import type { Stage } from "../pretrain/stage.ts";
 import type { ParameterSet } from "../train/adamw.ts";
-import { augment, type Augmentation } from "./augment.ts";
 import { type FitModel, fitParameters, fitScope, readStored, scoreInputs } from "./fit-model.ts";
 import { batchesInOrder, type PairBatch, PairBatches } from "./pair-batches.ts";
 import { PairPictures } from "./pair-pictures.ts";
@@ -11,12 +10,20 @@ import { type JudgedPair, pairStatistics } from "./pair-statistics.ts";
 import type { Pair } from "./pairs.ts";
 
 /** How a reward is fitted. */
-export interface FitSettings extends Augmentation {
+export interface FitSettings {
   readonly learningRate: number;
   /** Half the pictures of a step: its pairs, where every picture is in one. */
   readonly batch: number;
   readonly weightDecay: number;
+  /** Half of all visits show a prompt's pictures mirrored, all of them: twice as many pictures where few are at hand. */
+  readonly mirror: boolean;
   readonly seed: number;
+}
+
+/** Mirrors pictures `[3, H, W]` of a batch left to right, in place. */
+export function mirrorRow(values: Float32Array, row: number, [channels, height, width]: readonly [number, number, number]): void {
+  const start = row * channels * height * width;
+  for (let line = 0; line < channels * height; line++) values.subarray(start + line * width, start + (line + 1) * width).reverse();
 }
 
 /** Held-out pairs that are looked at during training; the end looks at all. */
@@ -39,14 +46,13 @@ export function preferenceLoss(margin: Tensor, label: Tensor, share: Tensor): Te
  */
 export async function fitStage(
   model: FitModel,
-  { learningRate, batch, weightDecay, mirror, shift, seed }: FitSettings,
+  { learningRate, batch, weightDecay, mirror, seed }: FitSettings,
   training: readonly Pair[],
   heldOut: readonly Pair[],
   backend: Backend,
   write: (files: ReadonlyMap<string, string | Uint8Array>) => Promise<void>,
 ): Promise<Stage> {
-  const isAugmented = mirror || shift > 0;
-  if (isAugmented && model.picture.shape.length !== 3) throw new UsageError("fit-augment", `reward fit: expected neither --mirror nor --shift with ${model.name}, which keeps one embedding per picture`, "leave them out");
+  if (mirror && model.picture.shape.length !== 3) throw new UsageError("fit-mirror", `reward fit: expected no --mirror with ${model.name}, which keeps one embedding per picture`, "leave --mirror out");
   const all = fitParameters(model);
   const parameters = all.filter(({ key }) => model.isTrained(key));
   const keys = parameters.map(({ key }) => key);
@@ -98,7 +104,16 @@ export async function fitStage(
         feeds: async (seen) => {
           const shown = batches.at(seen / count);
           const feeds = await feedsOf(shown);
-          if (isAugmented) augment(feeds["pictures"] as Float32Array, model.picture.shape as readonly [number, number, number], shown.pictures.map(({ prompt }) => prompt), { mirror, shift }, seed, seen);
+          if (mirror) {
+            const shape = model.picture.shape as readonly [number, number, number];
+            // All pictures of a prompt or none, so that a pair stays a pair of equals.
+            const draws = uniform({ seed, stream: "fit-mirror", indices: [seen] }, count);
+            const first = new Map<string, number>();
+            for (const [row, { prompt }] of shown.pictures.entries()) {
+              if (!first.has(prompt)) first.set(prompt, row);
+              if (draws[first.get(prompt)!]! < 0.5) mirrorRow(feeds["pictures"] as Float32Array, row, shape);
+            }
+          }
           const label = new Float32Array(slots);
           for (const [row, { pair }] of shown.pairs.entries()) label[row] = pair.label;
           return { ...feeds, label, share: new Float32Array(slots).fill(1 / shown.pairs.length, 0, shown.pairs.length) };

@@ -21,7 +21,6 @@ export interface RewardFitOptions {
   readonly batchSize: number;
   readonly weightDecay: number;
   readonly mirror?: boolean;
-  readonly shift: number;
   readonly trainLayers?: number;
   readonly vocabulary?: string;
   readonly seed: number;
@@ -57,7 +56,6 @@ export function register(program: Command, fit: Engine<RewardFitOptions>, check:
     .option("--batch-size <n>", "half the pictures per step; all pairs among them count", wholeNumber(1, 4096), 32)
     .option("--weight-decay <x>", "of AdamW; more holds weights nearer to zero", realNumber(0, 10), 0.05)
     .option("--mirror", "show half of all pairs with both pictures mirrored; for few pairs, where left and right say nothing (default: off)")
-    .option("--shift <px>", "move both pictures of a pair alike, by up to so many of the network's pixels each way, their edges repeated; for few pairs", wholeNumber(0), 0)
     .option("--train-layers <k>", "train only the last k layers of each tower (default: all for pick-score, the papers' shares for hpsv2 and image-reward)", wholeNumber(0, 1000))
     .option("--vocabulary <path>", "tokenizer, where it does not lie beside the weights")
     .option("--seed <n>", "equal seeds give equal weights", wholeNumber(0), 0)

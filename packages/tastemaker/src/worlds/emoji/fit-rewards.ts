@@ -8,9 +8,9 @@ import { worldFolder } from "../../models/emoji-world.ts";
 
 /** How each of the world's preference rewards is fitted; what is not said is the default of `tastemaker reward fit`. */
 export const rewardRecipe: Readonly<Record<Exclude<FitKind, "aesthetic">, Pick<RewardFitOptions, "picturesSeen" | "learningRate" | "trainLayers" | "seed">>> = {
-  "pick-score": { picturesSeen: 112_000, learningRate: 5e-4, trainLayers: 3, seed: 1 },
-  hpsv2: { picturesSeen: 112_000, learningRate: 5e-4, trainLayers: 4, seed: 2 },
-  "image-reward": { picturesSeen: 80_000, learningRate: 5e-4, trainLayers: 3, seed: 3 },
+  "pick-score": { picturesSeen: 64_000, learningRate: 5e-4, trainLayers: 3, seed: 1 },
+  hpsv2: { picturesSeen: 64_000, learningRate: 5e-4, trainLayers: 4, seed: 2 },
+  "image-reward": { picturesSeen: 32_000, learningRate: 5e-4, trainLayers: 3, seed: 3 },
 };
 
 /**
@@ -21,7 +21,7 @@ export async function fitWorldRewards(preferences: string, build: string, thread
   for (const [kind, settings] of Object.entries(rewardRecipe) as [keyof typeof rewardRecipe, Omit<Partial<RewardFitOptions>, "seed"> & { seed: number }][]) {
     const out = join(build, kind);
     if (!existsSync(join(out, "fit.json"))) {
-      await runRewardFit({ kind, from: "emoji", pairs: join(preferences, "pairs.csv"), heldOut: join(preferences, "pairs-held-out.csv"), heldOutShare: 0.1, out, batchSize: 32, weightDecay: 0.2, mirror: true, shift: 4, threads, workers: 1, ...settings }, context);
+      await runRewardFit({ kind, from: "emoji", pairs: join(preferences, "pairs.csv"), heldOut: join(preferences, "pairs-held-out.csv"), heldOutShare: 0.1, out, batchSize: 32, weightDecay: 0.2, mirror: true, threads, workers: 1, ...settings }, context);
     }
     if (!existsSync(join(out, "fit.json"))) return false;
     await mkdir(join(worldFolder, kind), { recursive: true });
