@@ -8,9 +8,9 @@ import { worldFolder } from "../../models/emoji-world.ts";
 
 /** How each of the world's preference rewards is fitted; what is not said is the default of `tastemaker reward fit`. */
 export const rewardRecipe: Readonly<Record<Exclude<FitKind, "aesthetic">, Pick<RewardFitOptions, "picturesSeen" | "learningRate" | "trainLayers" | "seed">>> = {
-  "pick-score": { picturesSeen: 64_000, learningRate: 5e-4, trainLayers: 3, seed: 1 },
-  hpsv2: { picturesSeen: 64_000, learningRate: 5e-4, trainLayers: 4, seed: 2 },
-  "image-reward": { picturesSeen: 32_000, learningRate: 5e-4, trainLayers: 3, seed: 3 },
+  "pick-score": { picturesSeen: 160_000, learningRate: 5e-4, trainLayers: 3, seed: 1 },
+  hpsv2: { picturesSeen: 96_000, learningRate: 5e-4, trainLayers: 4, seed: 2 },
+  "image-reward": { picturesSeen: 96_000, learningRate: 5e-4, trainLayers: 3, seed: 3 },
 };
 
 /**

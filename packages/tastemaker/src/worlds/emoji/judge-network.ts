@@ -23,7 +23,8 @@ export interface JudgeNetwork {
   dispose(): Promise<void>;
 }
 
-const batch = 32;
+/** Evaluations show sixteen pictures at a time. */
+const batch = 16;
 const heads = Object.keys(judgeHeads) as JudgeHead[];
 
 /** Opens the judge's folder. Throws `UsageError`. */
