@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { readJsonLines } from "../storage/append-log.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
@@ -34,6 +35,15 @@ export function timesOf(seconds: readonly number[], wall: number): { iteration: 
 /** The method whose time stands for another's: divergences differ by a function of one number per picture (Table 3 has its cost), and equal numbers of iterations compare them best. */
 function timedAs(method: Method): Method {
   return isDivergenceMethod(method) ? "rocm-kl" : method;
+}
+
+/** A calibration in which a method that is timed as another has that one's times, also where an earlier call timed it alone: equal numbers of iterations need one measurement. */
+export function withTimesOfAlike(calibration: Calibration, methods: readonly Method[]): Calibration {
+  const known = (values: Calibration["secondsPerIteration"]): Calibration["secondsPerIteration"] => ({
+    ...values,
+    ...Object.fromEntries(methods.flatMap((method) => (values[method] === undefined && values[timedAs(method)] !== undefined ? [[method, values[timedAs(method)]]] : []))),
+  });
+  return { ...calibration, secondsPerIteration: known(calibration.secondsPerIteration), startSeconds: known(calibration.startSeconds), pictureSeconds: known(calibration.pictureSeconds) };
 }
 
 export interface CalibrationContext {
@@ -71,27 +81,33 @@ async function timeMethod(budget: Budget, method: Method, paths: ExperimentPaths
 export async function calibrate(budget: Budget, methods: readonly Method[], paths: ExperimentPaths, context: CalibrationContext): Promise<Calibration | undefined> {
   const { jobs, note, signal } = context;
   const known = await readRecord<Calibration>(paths.calibration, "tastemaker-experiment-calibration/1");
-  let calibration: Calibration = known ?? { format: "tastemaker-experiment-calibration/1", environment: await describeEnvironment(1), jobs, load: 0, secondsPerIteration: {}, startSeconds: {}, pictureSeconds: {} };
-  const missing = methods.filter((method) => calibration.secondsPerIteration[method] === undefined);
-  if (missing.length === 0) return calibration;
+  const empty: Calibration = { format: "tastemaker-experiment-calibration/1", environment: await describeEnvironment(1), jobs, load: 0, secondsPerIteration: {}, startSeconds: {}, pictureSeconds: {} };
+  // KL's stands for all divergences, asked for or not.
+  let calibration = withTimesOfAlike(known ?? empty, methods);
+  const missing = [...new Set(methods.filter((method) => calibration.secondsPerIteration[method] === undefined).map(timedAs))];
+  if (missing.length === 0) {
+    if (!isDeepStrictEqual(calibration, known)) await writeRecord(paths.calibration, calibration);
+    return calibration;
+  }
   const { cpu, cores, node, onnxruntime, tastemaker } = calibration.environment;
   note(`calibrating ${missing.length} methods on ${cpu} (${cores} cores; tastemaker ${tastemaker}, onnxruntime ${onnxruntime}, node ${node}), ${jobs} runs at once`);
   // The highest of the last minute: our own runs count in it from the second method on.
   const load = loadavg()[0]!;
   if (load > 0.25 * availableParallelism()) note(`warning: the machine is not idle (load ${load.toFixed(2)}), so seconds per iteration will be too high and runs too short: stop what else is running, delete ${paths.calibration} and begin again`);
-  for (const method of new Set(missing.map(timedAs))) {
+  for (const method of missing) {
     const times = await timeMethod(budget, method, paths, context);
     if (times === undefined || signal.aborted) return undefined;
-    const alike = missing.filter((other) => timedAs(other) === method);
-    note(`  ${alike.join(", ")}: ${times.iteration} s per iteration, ${times.picture} s per picture of an evaluation, ${times.start} s besides (${baseOf(method)})`);
-    const forAll = (value: number): Record<string, number> => Object.fromEntries(alike.map((other) => [other, value]));
-    calibration = {
+    const alike = methods.filter((other) => timedAs(other) === method);
+    note(`  ${alike.join(", ") || method}: ${times.iteration} s per iteration, ${times.picture} s per picture of an evaluation, ${times.start} s besides (${baseOf(method)})`);
+    const { secondsPerIteration, startSeconds, pictureSeconds } = calibration;
+    const timed: Calibration = {
       ...calibration,
       load: Math.max(calibration.load, measured(load)),
-      secondsPerIteration: { ...calibration.secondsPerIteration, ...forAll(times.iteration) },
-      startSeconds: { ...calibration.startSeconds, ...forAll(times.start) },
-      pictureSeconds: { ...calibration.pictureSeconds, ...forAll(times.picture) },
+      secondsPerIteration: { ...secondsPerIteration, [method]: times.iteration },
+      startSeconds: { ...startSeconds, [method]: times.start },
+      pictureSeconds: { ...pictureSeconds, [method]: times.picture },
     };
+    calibration = withTimesOfAlike(timed, methods);
     await writeRecord(paths.calibration, calibration);
   }
   return calibration;

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { MetricsLine } from "../report/report-data.ts";
 import { budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
-import { medianOf, timesOf } from "./calibrate.ts";
+import { medianOf, timesOf, withTimesOfAlike } from "./calibrate.ts";
 import { chooseBetas, chooseLearningRates, rewardSpreads } from "./choose.ts";
 import { finalHeldOutGain } from "./choose-beta.ts";
 import { roundedJson } from "./files.ts";
@@ -105,6 +105,13 @@ describe("choosing betas", () => {
     records.delete(specs[0]!.id);
     expect(chooseBetas(budget, calibration, base, rates, records)).toEqual({});
   });
+});
+
+it("divergences have one time, also where KL was timed alone before", () => {
+  const before: Calibration = { ...calibration, secondsPerIteration: { "rocm-kl": 1, rlcm: 2 }, startSeconds: { "rocm-kl": 3 }, pictureSeconds: { "rocm-kl": 4 } };
+  const { secondsPerIteration, startSeconds, pictureSeconds } = withTimesOfAlike(before, ["rocm-js", "rocm-fisher", "rocm-none", "ddpo"]);
+  expect(secondsPerIteration).toEqual({ "rocm-kl": 1, rlcm: 2, "rocm-js": 1, "rocm-fisher": 1 });
+  expect([startSeconds, pictureSeconds]).toEqual([{ "rocm-kl": 3, "rocm-js": 3, "rocm-fisher": 3 }, { "rocm-kl": 4, "rocm-js": 4, "rocm-fisher": 4 }]);
 });
 
 it("a calibration's times are those of iterations without evaluations", () => {
