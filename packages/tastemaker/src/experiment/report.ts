@@ -47,22 +47,33 @@ async function reportChoices({ budget, calibration, base, records }: ReportInput
   return { "data/choices.json": roundedJson({ learningRates: { trials: rates, chosen: search }, betas: { trials: betas, chosen: chooseBetas(budget, calibration, base, search, records) } }) };
 }
 
-/** The paper: tables, claims, figures, and a page that holds them together. Nothing for a budget that leaves some of the paper's metrics out: every table compares over all of them. */
-async function reportPaper(input: ReportInput): Promise<Record<string, string | Uint8Array>> {
-  const { budget, base, records, paths } = input;
-  if ([...paperMetrics, ...goldMetrics].some((metric) => base.scores.emoji[metric] === undefined)) return {};
+/** The paper: tables, claims, figures, and a page that holds them together. */
+interface PaperReport {
+  /** By path: tables, data, page, figures as SVG. */
+  readonly texts: Readonly<Record<string, string>>;
+  readonly charts: ReturnType<typeof reportFigures>;
+  readonly sheets: Awaited<ReturnType<typeof reportSheets>>;
+}
+
+/** The paper without its pictures as PNG, which take most of the time. Undefined for a budget that leaves some of the paper's metrics out: every table compares over all of them. */
+export async function paperReport({ budget, base, records, paths }: ReportInput): Promise<PaperReport | undefined> {
+  if ([...paperMetrics, ...goldMetrics].some((metric) => base.scores.emoji[metric] === undefined)) return undefined;
   const costs = (await readRecord<DivergenceCosts>(paths.costs, costsFormat))?.costs;
   const analysis = await analyseRecords([...records.values()], base, { ...defaultBootstrap, ...(costs === undefined ? {} : { costs }) });
   const charts = reportFigures(analysis, budget.curvePrompts);
   const sheets = await reportSheets({ budget, records, choices: analysis.choices, paths });
-  const pictures: Record<string, string | Uint8Array> = {};
-  for (const { name, svg } of charts) {
-    pictures[`figures/${name}.svg`] = svg;
-    pictures[`figures/${name}.png`] = await renderPng(svg);
-  }
-  for (const { name, png } of sheets) pictures[`figures/${name}.png`] = png;
   const listed = [...charts.map(({ name, title, only }) => ({ path: `figures/${name}.svg`, title, only })), ...sheets.map(({ name, title, only }) => ({ path: `figures/${name}.png`, title, only }))];
-  return { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, figures: listed }), ...pictures };
+  const drawn = Object.fromEntries(charts.map(({ name, svg }) => [`figures/${name}.svg`, svg]));
+  return { texts: { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, figures: listed }), ...drawn }, charts, sheets };
+}
+
+async function reportPaper(input: ReportInput): Promise<Record<string, string | Uint8Array>> {
+  const paper = await paperReport(input);
+  if (paper === undefined) return {};
+  const pictures: Record<string, Uint8Array> = {};
+  for (const { name, svg } of paper.charts) pictures[`figures/${name}.png`] = await renderPng(svg);
+  for (const { name, png } of paper.sheets) pictures[`figures/${name}.png`] = png;
+  return { ...paper.texts, ...pictures };
 }
 
 /** Everything a report consists of. To add tables or figures, add their function here. */
