@@ -1,6 +1,6 @@
 import { meanOf } from "../report/paired-statistics.ts";
 import { spreadOf } from "../train/evaluation-history.ts";
-import { type BaseRecord, baseOf, type CurvePoint, type DivergenceMethod, divergenceMethods, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
+import { type BaseRecord, baseOf, type DivergenceMethod, divergenceMethods, type Method, paperMetrics, type RunRecord, type TrainedReward, trainedRewards } from "./run-record.ts";
 
 /** What one beta of a sweep reached. */
 export interface BetaCandidate {
@@ -25,20 +25,6 @@ export function heldOutMetrics(reward: TrainedReward): readonly string[] {
   return paperMetrics.filter((name) => name !== reward);
 }
 
-/**
- * Mean gain over the paper's metrics that are not trained on, each in standard errors of the untrained model's mean on the curve's prompts: √n times the gain in
- * standard deviations of the base model, with the same n for every metric, run and beta. So it orders runs as standard deviations do, and needs the curve alone.
- *
- * @returns undefined when the curve has none of these metrics
- */
-export function heldOutGain(reward: TrainedReward, first: CurvePoint, point: CurvePoint): number | undefined {
-  const gains = heldOutMetrics(reward).flatMap((name) => {
-    const [base, score] = [first.scores[name], point.scores[name]];
-    return base === undefined || score === undefined ? [] : [score.gain / (base.standardError > 0 ? base.standardError : 1)];
-  });
-  return gains.length === 0 ? undefined : meanOf(gains);
-}
-
 /** Mean gain of the final scores over the paper's metrics that are not trained on, in standard deviations of the base model's; undefined without final scores. */
 export function finalHeldOutGain({ spec, final }: Pick<RunRecord, "spec" | "final">, base: BaseRecord): number | undefined {
   if (final === null) return undefined;
@@ -53,28 +39,21 @@ export function finalHeldOutGain({ spec, final }: Pick<RunRecord, "spec" | "fina
 }
 
 /**
- * The beta of Table 1 for every reward and divergence that has a sweep: the highest held-out gain at the end of training, mean over seeds; of equals the smaller.
+ * The beta of Table 1 for every reward and divergence that has a sweep: the highest `finalHeldOutGain`, mean over seeds; of equals the smaller.
  *
  * Only runs of the part `sweep` count, so runs that are added later for the chosen beta never change the choice. Neither the gold preference nor the judge is looked at. A run that broke
  * off loses to every other.
- *
- * @param base With it the gain is that of the final prompts (`finalHeldOutGain`), without it that of the training curve's last evaluation (`heldOutGain`).
  */
-export function chooseBeta(records: readonly RunRecord[], base?: BaseRecord): BetaChoice[] {
+export function chooseBeta(records: readonly RunRecord[], base: BaseRecord): BetaChoice[] {
   // Sums of floating point depend on the order of their terms; the choice must not depend on that of the records.
   const ordered = [...records].sort((a, b) => (a.spec.id < b.spec.id ? -1 : 1));
-  const gainOf = (record: RunRecord): number | undefined => {
-    const { spec, curve } = record;
-    if (base !== undefined) return finalHeldOutGain(record, base);
-    return curve.length < 2 ? undefined : heldOutGain(spec.reward, curve[0]!, curve.at(-1)!);
-  };
   return trainedRewards.flatMap((reward) =>
     divergenceMethods.flatMap((method) => {
       const gains = new Map<number, number[]>();
       for (const record of ordered) {
         const { spec } = record;
         if (spec.part !== "sweep" || spec.reward !== reward || spec.method !== method || typeof spec.beta !== "number") continue;
-        const gain = gainOf(record);
+        const gain = finalHeldOutGain(record, base);
         gains.set(spec.beta, [...(gains.get(spec.beta) ?? []), gain !== undefined && Number.isFinite(gain) ? gain : Number.NEGATIVE_INFINITY]);
       }
       const candidates = [...gains].sort(([a], [b]) => a - b).map(([beta, list]) => ({ beta, gain: meanOf(list), seeds: list.length }));

@@ -13,7 +13,7 @@ const options = { seed: 1, resamples: 200 };
 const rewards: readonly TrainedReward[] = ["pick-score", "aesthetic"];
 
 function claimsOf(records: readonly RunRecord[]): Map<string, Claim> {
-  const choices = chooseBeta(records);
+  const choices = chooseBeta(records, base);
   const claims = judgeClaims({ records, base, choices, beta: betaTable(records, base, choices, options), preference: preferenceByBeta(records, base, options), speed: timeToQuality(records, base, choices, options), matched: matchedReward(records, base, choices), options });
   return new Map(claims.map((claim) => [claim.id, claim]));
 }

@@ -100,7 +100,7 @@ describe("the comparison at equal trained reward", () => {
   it("finds nothing where stopping does the same, and the planted difference where it does not", () => {
     for (const [planted, side] of [[1, "none"], [1.5, "above"], [0.4, "below"]] as const) {
       const runs = records(planted);
-      const { rows, pooled, paths } = matchedReward(runs, base, chooseBeta(runs));
+      const { rows, pooled, paths } = matchedReward(runs, base, chooseBeta(runs, base));
       const found = pooled.find(({ method, metric }) => method === null && metric === "gold")!;
       // The gold of the base's prompts does not have a standard deviation of exactly 1.
       expect(Math.abs(found.difference!.mean - (planted - 1))).toBeLessThan(0.12);
@@ -114,7 +114,7 @@ describe("the comparison at equal trained reward", () => {
 
   it("counts the seeds whose reward was never reached without a divergence", () => {
     const runs = records(1).map((record) => (record.spec.method === "rocm-none" ? { ...record, curve: record.curve.slice(0, 3) } : record));
-    const { rows, pooled } = matchedReward(runs, base, chooseBeta(runs));
+    const { rows, pooled } = matchedReward(runs, base, chooseBeta(runs, base));
     expect(rows.every(({ unmatched, differences }) => unmatched === 3 && differences.length === 0)).toBe(true);
     expect(pooled.every(({ difference }) => difference === null)).toBe(true);
   });

@@ -21,7 +21,7 @@ describe("Table 1", () => {
     ...[1, 3].flatMap((beta) => seeds.map((seed) => syntheticRun(base, { part: seed === 1 ? "sweep" : "main", method: "rocm-kl", beta, seed, seedSpread: 0.03, effect: () => (beta === 3 ? 0.8 : 0.1) }))),
     syntheticRun(base, { part: "search", method: "rlcm", seed: 7, effect: () => 50 }),
   ];
-  const table = methodTable(records, base, "pick-score", chooseBeta(records), options);
+  const table = methodTable(records, base, "pick-score", chooseBeta(records, base), options);
 
   it("has the chosen beta's runs of every part, leaves the trained metric out of the paper's columns and methods without runs out of the rows", () => {
     expect(table.rows.map(({ method, beta, seeds: list }) => [method, beta, list])).toEqual([
@@ -53,7 +53,7 @@ describe("Table 1", () => {
   });
 
   it("is read from the curves at the largest number of reward evaluations that every method reached", () => {
-    const equal = equalEvaluationsTable(records, base, "pick-score", chooseBeta(records), options);
+    const equal = equalEvaluationsTable(records, base, "pick-score", chooseBeta(records, base), options);
     expect(equal.atEvaluations).toBe(100);
     const gainOf = (method: Method): number => equal.rows.find((row) => row.method === method)!.cells["hpsv2"]!.gain.mean;
     // DDPO at its end, the others at a quarter of their training.
@@ -80,7 +80,7 @@ describe("Table 2", () => {
     // Gold rises to twice the end's value by the middle; the watch speaks soon after it.
     ...run("rocm-none", null, 0.5, 0, { part: "main", shape: (share: number) => (share <= 0.5 ? 4 * share : 2 - 2 * (share - 0.5)), bestIteration: 50, watchFiredAt: 60 }),
   ];
-  const table = betaTable(records, base, chooseBeta(records), options);
+  const table = betaTable(records, base, chooseBeta(records, base), options);
 
   it("shows the beta that held-out metrics choose, the best by gold, and what auto did", () => {
     expect(table.rows).toHaveLength(1);
