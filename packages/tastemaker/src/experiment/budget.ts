@@ -64,7 +64,7 @@ const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 
 /** The budgets that have a name; times are in docs/experiments.md. */
 export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
-  quick: { ...common, name: "quick", trainSeconds: 14, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], betas: [3, 30], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
+  quick: { ...common, name: "quick", trainSeconds: 12, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], betas: [3, 30], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
   standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
   full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };
