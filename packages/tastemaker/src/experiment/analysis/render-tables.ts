@@ -1,11 +1,12 @@
 import { percent } from "../../evaluate/table.ts";
 import { formatNumber } from "../../report/html.ts";
 import { questions } from "../../study/answers.ts";
-import { goldMetrics, methods as methodOrder, paperMetrics } from "../run-record.ts";
+import { goldMetrics, type Method, methods as methodOrder, paperMetrics } from "../run-record.ts";
 import type { Analysis } from "./analyse-records.ts";
 import { autoTarget } from "./beta-table.ts";
 import { betaText, bold, markdownTable, methodTitles, plusMinus, shareText, signedPlusMinus, withInterval } from "./markdown.ts";
 import type { MethodCell, MethodTable } from "./method-table.ts";
+import { speedGoals, type SpeedRow } from "./time-to-quality.ts";
 
 /** A table of the report. */
 export interface RenderedTable {
@@ -185,27 +186,35 @@ function baseTables({ bases, prompts }: Analysis): RenderedTable[] {
   ];
 }
 
+/** `6.4 (2.1 … 9)`: times sooner, with its interval; `<` where it was never reached. */
+function speedCell({ status, ratio, low, high, meetsGoal }: SpeedRow): string {
+  if (status === "no gain") return "–";
+  const bound = (value: number | null): string => (value === null ? "∞" : formatNumber(value, 2));
+  const times = `${status === "censored" ? "< " : ""}${bound(ratio)}`;
+  // No upper end: without bound. No interval at all: a single seed.
+  return bold(low === null && high === null ? times : `${times} (${bound(low)} … ${bound(high)})`, meetsGoal === true);
+}
+
 function speedTables({ speed }: Analysis): RenderedTable[] {
   if (speed.length === 0) return [];
-  const rows = speed.map((row) => [
-    row.reward,
-    row.quality,
-    methodTitles[row.method],
-    methodTitles[row.baseline],
-    formatNumber(row.target, 3),
-    formatNumber(row.baselineSeconds, 3),
-    row.seconds === null ? "never" : formatNumber(row.seconds, 3),
-    row.status === "no gain" ? "no gain to reach" : row.status === "censored" ? `< ${formatNumber(row.ratio!, 3)}` : row.ratio === null ? "∞" : formatNumber(row.ratio, 3),
-    row.low === null && row.high === null ? "–" : `${row.low === null ? "∞" : formatNumber(row.low, 3)} … ${row.high === null ? "∞" : formatNumber(row.high, 3)}`,
-    percent(row.censoredShare),
-    row.goal === null ? "–" : `≥ ${row.goal}: ${row.meetsGoal === null ? "unknown" : row.meetsGoal ? "met" : "not shown"}`,
-  ]);
+  const challengers = methodOrder.filter((method) => speed.some((row) => row.method === method));
+  const races = new Map<string, SpeedRow[]>();
+  for (const row of speed) {
+    const key = [row.reward, row.baseline, row.quality].join();
+    races.set(key, [...(races.get(key) ?? []), row]);
+  }
+  const rows = [...races.values()].map((race) => {
+    const [{ reward, baseline, quality, target, baselineSeconds, status }] = race as [SpeedRow];
+    const cells = challengers.map((method) => race.find((row) => row.method === method));
+    return [reward, methodTitles[baseline], quality, formatNumber(target, 3), status === "no gain" ? "no gain" : `${formatNumber(baselineSeconds, 3)} s`, ...cells.map((row) => (row === undefined ? "–" : speedCell(row)))];
+  });
+  const goals = Object.entries(speedGoals).map(([baseline, goal]) => `${goal} for ${methodTitles[baseline as Method]}`).join(", ");
   return [
     {
       name: "time-to-quality",
-      title: "Training time to a baseline's final quality",
-      text: markdownTable(["reward", "quality", "method", "baseline", "target (sd)", "baseline s", "method s", "times sooner", "95 %", "not reached", "goal"], rows, 4),
-      note: 'When the mean curve over seeds first has what the baseline\'s mean curve ends with, between neighbouring evaluations. "held-out gain": over the own base model, mean over the metrics that are not trained on, in standard deviations; "held-out score": the scores themselves on the consistency model\'s scale. Intervals from bootstrap samples of the seeds of both; "not reached": share of samples in which the method did not get there, which count as 0. "<": never reached, bounded by the whole training.',
+      title: "Times sooner at a baseline's final quality",
+      text: markdownTable(["reward", "baseline", "quality", "target (sd)", "baseline at", ...challengers.map((method) => methodTitles[method])], rows, 3),
+      note: `Seconds of training until the mean curve over seeds first has what the baseline's mean curve ends with (between neighbouring evaluations), the baseline's over the method's, with 95 % intervals from bootstrap samples of the seeds of both. "held-out gain": over the own base model, mean over the metrics that are not trained on, in standard deviations; "held-out score": the scores themselves on the consistency model's scale; "gold": the people's preference. "<": never reached, bounded by the whole training; 0: never reached in such a sample; ∞: had it before training, or no bound. Bold: the interval is above the goal (${goals}).`,
       only: "fig5",
     },
   ];

@@ -7,7 +7,7 @@ import { baseSpread, groupName, groupRuns, rowOf, type RunGroup } from "./select
 import { heldOutLine } from "./training-curves.ts";
 
 /** What is to be reached. */
-export const qualities = ["held-out gain", "held-out score", "trained reward"] as const;
+export const qualities = ["held-out gain", "held-out score", "trained reward", "gold"] as const;
 export type Quality = (typeof qualities)[number];
 
 /** Goals: times sooner than RLCM and than DDPO. */
@@ -45,9 +45,10 @@ export interface SpeedRow {
 }
 
 function qualityLine(run: RunRecord, base: BaseRecord, quality: Quality): Line {
-  if (quality !== "trained reward") return heldOutLine(run, base, quality === "held-out gain" ? "gain" : "score");
+  if (quality === "held-out gain" || quality === "held-out score") return heldOutLine(run, base, quality === "held-out gain" ? "gain" : "score");
   const { reward, method } = run.spec;
-  return lineOf(run, (point) => point.trainSeconds, ({ scores }) => (scores[reward] === undefined ? undefined : scores[reward].gain / baseSpread(base, baseOf(method), reward)));
+  const metric = quality === "gold" ? "gold" : reward;
+  return lineOf(run, (point) => point.trainSeconds, ({ scores }) => (scores[metric] === undefined ? undefined : scores[metric].gain / baseSpread(base, baseOf(method), metric)));
 }
 
 interface Race {
