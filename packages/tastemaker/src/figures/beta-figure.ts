@@ -83,7 +83,7 @@ function panelMarkup(panel: BetaPanel, { box, isLeft, isBottom }: Panel, range: 
   const bestText = best === undefined ? "" : `best β = ${formatNumber(best.beta, 2)}`;
   return (
     shaded.join("") +
-    (isLeft ? verticalAxis(box, y, "Prompts where tuned wins") : gridLines(box, y)) +
+    (isLeft ? verticalAxis(box, y, "Preference for tuned") : gridLines(box, y)) +
     even +
     horizontalAxis(box, x, isBottom ? (isNarrow ? "β" : "β (weight of the divergence)") : undefined) +
     x.breakMarkup +
@@ -104,8 +104,8 @@ export function betaFigure({ title = "What the trained reward promises and what 
   const range = [0.5, ...panels.flatMap(({ points }) => points.flatMap(({ predicted, actual }) => [predicted.low, predicted.high, actual.low, actual.high]))];
   return composeFigure({
     title,
-    description: `Share of prompts where the tuned model beats the base model over β, predicted by the reward and by gold. ${optima.join("; ")}.`,
-    caption: `Share of ${formatCount(prompts)} held-out prompts (${seeds} ${seeds === 1 ? "training run" : "training runs"} per point, equal noise) where the tuned model's picture beats the base model's; bars are ${intervals}. Hatched: the reward promises at least as much as at the best β, but gold's interval ends below its best value.`,
+    description: `How often the tuned model's picture is preferred to the base model's over β: predicted by the reward, and by gold. ${optima.join("; ")}.`,
+    caption: `Share of ${formatCount(prompts)} held-out prompts (${seeds} ${seeds === 1 ? "training run" : "training runs"} per point, equal noise) where the trained reward likes the tuned model's picture better than the base model's, and how likely people are to prefer it (gold); bars are ${intervals}. Hatched: the reward promises at least as much as at the best β, but gold's interval ends below its best value.`,
     definitions: hatch,
     legend: [
       { draw: (x, y) => lineKey(x, y, predictedStyle), width: 22, label: "predicted (trained reward)" },

@@ -19,7 +19,7 @@ const methodLabels = allMethods.map((method) => methodStyles[method].label);
 const shown = (text: string): string => text.replaceAll("\u00a0", " ");
 
 const figures: Readonly<Record<string, { readonly svg: string; readonly labels: readonly string[] }>> = {
-  beta: { svg: betaFigure(betaData), labels: [...rewardTitles.map((title) => `${title}, KL`), "predicted (trained reward)", "actual (gold)", "best β by gold", "reward hacking", "β (weight of the divergence)", "Prompts where tuned wins", "500 held-out", "95 % bootstrap"] },
+  beta: { svg: betaFigure(betaData), labels: [...rewardTitles.map((title) => `${title}, KL`), "predicted (trained reward)", "actual (gold)", "best β by gold", "reward hacking", "β (weight of the divergence)", "Preference for tuned", "500 held-out", "95 % bootstrap"] },
   "beta, 12 panels": { svg: betaFigure({ ...betaData, panels: ["KL", "JS", "Fisher"].flatMap((divergence) => betaData.panels.map((panel) => ({ ...panel, title: panel.title.replace("KL", divergence) }))) }), labels: ["PickScore, KL", "Aesthetic, Fisher", "best β = 0.03"] },
   time: { svg: timeFigure(timeData), labels: [...methodLabels, ...rewardTitles.flatMap((title) => [`Trained on ${title}`, `Gain in ${title}`]), "Training time (s)", "64 held-out prompts", "3 seeds", "95 % intervals over seeds", "ROCM-KL reaches RLCM’s end at"] },
   "time, one panel": { svg: timeFigure({ ...timeData, panels: timeData.panels.slice(0, 1) }), labels: [...methodLabels, "Training time (s)"] },

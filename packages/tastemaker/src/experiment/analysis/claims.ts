@@ -239,7 +239,7 @@ function interiorOptimum(curves: readonly PreferenceCurve[]): Claim {
     claim: "Beta has an optimum for the actual preference, below which the predicted preference goes on rising while the actual one falls.",
     verdict: isFalling ? "does not hold" : both(positive(small), positive(large)),
     effect: small,
-    unit: "share of prompts preferred to the base model's picture (gold) at the optimum minus that at the smallest beta",
+    unit: "people's probability to prefer the picture to the base model's (gold) at the optimum minus that at the smallest beta",
     rule: "Each curve (reward and divergence) is read at the place of the other rewards' optimum, so that its own luck does not choose it. Holds when gold preference there is above that at the smallest and above that at the largest beta (95 % intervals between curves) and the predicted preference is not lower at the smallest beta; does not hold when one of the differences is below 0 or the predicted preference is lower. Needs two rewards.",
     evidence:
       curves.length === 0

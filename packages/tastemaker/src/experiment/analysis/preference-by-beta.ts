@@ -5,7 +5,7 @@ import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunReco
 import { drawPrompts, estimateOf, type PromptDraws, sampleGrid, type Sampled, sideOf, subtract, widenFor } from "./resample.ts";
 import { groupName, groupRuns, preferenceGrid, type RunGroup, sweepOf } from "./select-runs.ts";
 
-/** Share of prompts in which the tuned picture beats the base model's (equals count half): by the trained reward, and by the gold preference. */
+/** How often the tuned picture is preferred to the base model's: by the trained reward and the judge (share of prompts, equals count half), and by the world's people (their probability). */
 export interface PreferencePoint {
   /** 0: without a divergence. */
   readonly beta: number;

@@ -130,7 +130,7 @@ function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
       name: "table-2",
       title: "Table 2: β per divergence and reward",
       text: markdownTable(["reward", "divergence", "β by held-out metrics", "gold preference", "β best by gold", "gold preference", "β of auto", "gold preference", "auto of best", "beyond ½"], rows, 2),
-      note: `Gold preference: share of ${prompts} prompts at which the hidden taste prefers the tuned picture to the base model's, equals half. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}). "beyond ½": the same of what is beyond one half, which a model that changes nothing has; left out where the best β is not clearly beyond it.`,
+      note: `Gold preference: how likely one of the world's people prefers the tuned picture to the base model's, σ(difference), mean over ${prompts} prompts. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}). "beyond ½": the same of what is beyond one half, which a model that changes nothing has; left out where the best β is not clearly beyond it.`,
       only: "table2,auto",
     },
     {

@@ -1,4 +1,5 @@
 import { UsageError } from "@tastemaker/tensor";
+import { preferenceProbability } from "../../worlds/emoji/gold-taste.ts";
 import { spreadOf } from "../../train/evaluation-history.ts";
 import { type BetaChoice, chosenBeta } from "../choose-beta.ts";
 import { baseOf, type BaseRecord, isDivergenceMethod, type Method, type RunRecord, type TrainedReward } from "../run-record.ts";
@@ -83,9 +84,13 @@ export function gainGrid(group: RunGroup, base: BaseRecord, metric: string): Gri
   return finalGrid(group, base, metric).map((row) => row.map((score, prompt) => score - before[prompt]!));
 }
 
-/** Whether a metric prefers the tuned picture to the base model's: 1, 0, or ½ for equals. */
+/**
+ * Whether a metric prefers the tuned picture to the base model's: 1, 0, or ½ for equals. Of `gold` how likely one of the world's people prefers it, σ(gain): people hardly notice small
+ * differences, and counting only signs would call a change that nobody sees a sure win.
+ */
 export function preferenceGrid(group: RunGroup, base: BaseRecord, metric: string): Grid {
-  return gainGrid(group, base, metric).map((row) => row.map((gain) => (gain > 0 ? 1 : gain < 0 ? 0 : 0.5)));
+  const preference = metric === "gold" ? (gain: number): number => preferenceProbability(gain, 0) : (gain: number): number => (gain > 0 ? 1 : gain < 0 ? 0 : 0.5);
+  return gainGrid(group, base, metric).map((row) => row.map(preference));
 }
 
 /** Mean gain over several metrics, each in standard deviations of the own base model's scores over the prompts. */
