@@ -79,6 +79,7 @@ describe("an experiment", () => {
     expect(["search", "sweep", "main", "auto", "animals"].map((part) => parts.filter((own) => own === part).length)).toEqual([4, 2, 3, 0, 0]);
     const base = JSON.parse(await readFile(join(resultsOf("whole"), "base.json"), "utf8")) as { prompts: string[]; scores: Record<string, Record<string, number[]>> };
     expect(base.prompts).toEqual(tinyHeldOutPrompts);
+    for (const [id, { command }] of await readRunRecords(join(resultsOf("whole"), "runs"))) expect(command).toContain(`--out runs/${id}`);
     for (const [id, { spec, curve, final, watchFiredAt }] of records) {
       expect(curve.map(({ iteration }) => iteration).slice(-1), id).toEqual([spec.iterations]);
       expect(Object.keys(curve[0]!.scores).sort(), id).toEqual(["aesthetic", "clip-score", "diversity"]);

@@ -100,7 +100,8 @@ export async function runOne(spec: RunSpec, context: RunContext): Promise<RunRec
   if (final === undefined) return undefined;
   const lines = (await readJsonLines(runPaths(run).metrics)) as unknown as MetricsLine[];
   const { environment, config } = await readRunRecord(run);
-  const record = makeRecord(spec, lines, { command: shellLine(trainArguments(spec, run)), environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final, watch: (config as TrainConfig).watch });
+  // For others, whose folders are their own.
+  const record = makeRecord(spec, lines, { command: shellLine(trainArguments(spec, join("runs", spec.id))), environment, secondsPerIteration: calibration.secondsPerIteration[spec.method]!, final, watch: (config as TrainConfig).watch });
   await keepPictures(spec, paths);
   await writeRecord(path, record);
   // Its numbers are in the record and its pictures in the cache.
