@@ -26,10 +26,10 @@ describe("a CSV", () => {
   });
 
   it.each([
-    ['x,y\n"1,2', /a closing quote, .*line 2 of t/],
+    ['x,y\n"1,2', /a closing quote, got the end of the file \(at line 2 of t\)/],
     ['x,y\n"1"2,3', /comma after a quoted field, .*line 2 of t/],
     ['x,y\n1,a"b"', /quotes around all of a field or none of it, .*line 2 of t/],
-    ["x,y\n1,2,3", /as many fields as in the first row, .*line 2 of t/],
+    ["x,y\n1,2,3", /as many fields as in the first row, got 3 \(at line 2 of t\)/],
   ])("refuses %j", (text, message) => {
     expect(() => parseCsv(text, "t")).toThrow(message);
   });

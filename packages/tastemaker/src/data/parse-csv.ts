@@ -9,13 +9,18 @@ export interface CsvRow {
 }
 
 /** What csv-parse's codes mean for people. Its own texts name its options. */
-const faults: Readonly<Record<string, readonly [expected: string, cure: string]>> = {
-  CSV_QUOTE_NOT_CLOSED: ["a closing quote", "double every quote inside a quoted field"],
-  CSV_INVALID_CLOSING_QUOTE: ["a comma after a quoted field", "double every quote inside a quoted field"],
-  INVALID_OPENING_QUOTE: ["quotes around all of a field or none of it", "put fields with quotes into double quotes, and double those inside"],
-  CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE: ["a comma after a quoted field", "double every quote inside a quoted field"],
-  CSV_RECORD_INCONSISTENT_FIELDS_LENGTH: ["as many fields as in the first row", "put fields with commas into double quotes"],
+const faults: Readonly<Record<string, readonly [expected: string, got: string, cure: string]>> = {
+  CSV_QUOTE_NOT_CLOSED: ["a closing quote", "the end of the file", "double every quote inside a quoted field"],
+  CSV_INVALID_CLOSING_QUOTE: ["a comma after a quoted field", "other characters", "double every quote inside a quoted field"],
+  INVALID_OPENING_QUOTE: ["quotes around all of a field or none of it", "a quote inside", "put fields with quotes into double quotes, and double those inside"],
 };
+
+function damage({ code, message, ...context }: CsvError, where: string): UsageError {
+  const { lines, record } = context as { readonly lines?: number; readonly record?: readonly string[] };
+  const [expected, got, cure] =
+    code === "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH" ? ["as many fields as in the first row", String(record?.length), "put fields with commas into double quotes"] : (faults[code] ?? ["comma-separated values", "something else", message]);
+  return new UsageError("csv-damaged", `table: expected ${expected}, got ${got} (at line ${lines ?? "?"} of ${where})`, cure);
+}
 
 /**
  * Rows of a comma-separated table (RFC 4180: fields in double quotes may hold commas, line feeds and doubled quotes). Empty lines are skipped, a byte-order mark is ignored, spaces are kept.
@@ -29,10 +34,7 @@ export function parseCsv(text: string, where: string): { readonly names: readonl
   try {
     records = parse(text, { bom: true, info: true, record_delimiter: ["\r\n", "\n", "\r"], skip_empty_lines: true }) as unknown as typeof records;
   } catch (error) {
-    if (!(error instanceof CsvError)) throw error;
-    const { lines } = error as CsvError & { readonly lines?: number };
-    const [expected, cure] = faults[error.code] ?? ["comma-separated values", error.message];
-    throw new UsageError("csv-damaged", `table: expected ${expected}, got something else (at line ${lines ?? "?"} of ${where})`, cure);
+    throw error instanceof CsvError ? damage(error, where) : error;
   }
   const [head, ...rows] = records;
   const names = head?.record.map((name) => name.trim()) ?? [];
