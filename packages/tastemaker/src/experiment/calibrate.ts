@@ -81,9 +81,8 @@ async function timeMethod(budget: Budget, method: Method, paths: ExperimentPaths
 export async function calibrate(budget: Budget, methods: readonly Method[], paths: ExperimentPaths, context: CalibrationContext): Promise<Calibration | undefined> {
   const { jobs, note, signal } = context;
   const known = await readRecord<Calibration>(paths.calibration, "tastemaker-experiment-calibration/1");
-  const empty: Calibration = { format: "tastemaker-experiment-calibration/1", environment: await describeEnvironment(1), jobs, load: 0, secondsPerIteration: {}, startSeconds: {}, pictureSeconds: {} };
   // KL's stands for all divergences, asked for or not.
-  let calibration = withTimesOfAlike(known ?? empty, methods);
+  let calibration = withTimesOfAlike(known ?? { format: "tastemaker-experiment-calibration/1", environment: await describeEnvironment(1), jobs, load: 0, secondsPerIteration: {}, startSeconds: {}, pictureSeconds: {} }, methods);
   const missing = [...new Set(methods.filter((method) => calibration.secondsPerIteration[method] === undefined).map(timedAs))];
   if (missing.length === 0) {
     if (!isDeepStrictEqual(calibration, known)) await writeRecord(paths.calibration, calibration);

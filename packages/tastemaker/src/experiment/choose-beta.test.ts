@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { chooseBeta, chosenBeta, tableBetas } from "./choose-beta.ts";
+import { meanOf } from "../report/paired-statistics.ts";
+import { spreadOf } from "../train/evaluation-history.ts";
+import { chooseBeta, chosenBeta, heldOutMetrics, tableBetas } from "./choose-beta.ts";
 import type { RunRecord } from "./run-record.ts";
 import { syntheticBase, syntheticRun } from "./testing/synthetic-records.ts";
 
@@ -18,8 +20,8 @@ describe("the choice of beta", () => {
   it("takes the highest mean gain over the paper's metrics that are not trained on, whatever gold and the trained reward say", () => {
     const [choice] = chooseBeta(sweep({ 1: 0.1, 3: 0.5, 10: 0.3 }), base);
     expect(choice).toMatchObject({ reward: "pick-score", method: "rocm-kl", beta: 3, candidates: [{ beta: 1, seeds: 2 }, { beta: 3 }, { beta: 10 }] });
-    // The base's own spreads are near 1.
-    expect(choice!.gain / 0.5).toBeCloseTo(1, 0);
+    // Half a point in every metric, in the base's own standard deviations.
+    expect(choice!.gain).toBeCloseTo(meanOf(heldOutMetrics("pick-score").map((metric) => 0.5 / spreadOf(base.scores.emoji[metric]!))), 10);
     expect(chosenBeta([choice!], "pick-score", "rocm-kl")).toBe(3);
     expect(chosenBeta([choice!], "hpsv2", "rocm-kl")).toBeUndefined();
   });

@@ -58,7 +58,7 @@ export const autoTarget = 0.95;
 
 const sampled = (group: RunGroup, base: BaseRecord, draws: PromptDraws): Sampled => sampleGrid(preferenceGrid(group, base, "gold"), draws, groupName(group));
 
-function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedReward, method: DivergenceMethod, choices: readonly BetaChoice[], draws: PromptDraws): { row: BetaRow; pair: [Sampled, Sampled] | undefined } | undefined {
+function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedReward, method: DivergenceMethod, choices: readonly BetaChoice[], draws: PromptDraws): { row: BetaRow; share: Sampled | undefined } | undefined {
   const sweep = sweepOf(groups, reward, method).map((group) => ({ group, gold: sampled(group, base, draws) }));
   if (sweep.length === 0) return undefined;
   const result = ({ group, gold }: (typeof sweep)[number]): BetaResult => ({ beta: group.beta as number, seeds: group.runs.length, gold: estimateOf(gold) });
@@ -68,7 +68,7 @@ function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedR
   const automatic = groups.find((group) => group.reward === reward && group.method === method && group.beta === "auto");
   const gold = automatic === undefined ? undefined : sampled(automatic, base, draws);
   const auto = automatic === undefined || gold === undefined ? null : { beta: meanOf(automatic.runs.map(({ lastBeta }) => lastBeta)), seeds: automatic.runs.length, gold: estimateOf(gold) };
-  const pair: [Sampled, Sampled] | undefined = gold === undefined || !(best.gold.mean > 0) ? undefined : [gold, best.gold];
+  const share = gold === undefined || !(best.gold.mean > 0) ? undefined : divide(gold, best.gold);
   const isGain = (estimateOf(best.gold).low ?? 0) > 0.5;
   return {
     row: {
@@ -77,10 +77,10 @@ function betaRow(groups: readonly RunGroup[], base: BaseRecord, reward: TrainedR
       chosen: chosen === undefined ? null : result(chosen),
       best: result(best),
       auto,
-      autoOfBest: pair === undefined ? null : estimateOf(divide(...pair)),
-      autoGainOfBest: pair === undefined || !isGain ? null : estimateOf(divide(...pair, 0.5)),
+      autoOfBest: share === undefined ? null : estimateOf(share),
+      autoGainOfBest: gold === undefined || !isGain ? null : estimateOf(divide(gold, best.gold, 0.5)),
     },
-    pair,
+    share,
   };
 }
 
@@ -139,11 +139,10 @@ export function betaTable(records: readonly RunRecord[], base: BaseRecord, choic
   const draws = drawPrompts(base.prompts.length, options);
   const groups = groupRuns(records);
   const all = trainedRewards.flatMap((reward) => divergenceMethods.flatMap((method) => betaRow(groups, base, reward, method, choices, draws) ?? []));
-  const pairs = all.flatMap(({ pair }) => (pair === undefined ? [] : [pair]));
-  const mean = (values: readonly number[]): number => meanOf(pairs.map((_, index) => values[2 * index]! / values[2 * index + 1]!));
+  const shares = all.flatMap(({ share }) => share ?? []);
   return {
     rows: all.map(({ row }) => row),
-    autoOfBest: pairs.length === 0 ? null : pairs.flat().some(({ isSingleSeed }) => isSingleSeed) ? estimateValues(pairs.map(([auto, best]) => auto.mean / best.mean)) : estimateOf(combine(pairs.flat(), mean)),
+    autoOfBest: shares.length === 0 ? null : shares.some(({ isSingleSeed }) => isSingleSeed) ? estimateValues(shares.map(({ mean }) => mean)) : estimateOf(combine(shares, meanOf)),
     stopping: trainedRewards.flatMap((reward) => stoppingRow(groups, reward) ?? []),
   };
 }

@@ -45,7 +45,8 @@ export interface SpeedRow {
 }
 
 function qualityLine(run: RunRecord, base: BaseRecord, quality: Quality): Line {
-  if (quality === "held-out gain" || quality === "held-out score") return heldOutLine(run, base, quality === "held-out gain" ? "gain" : "score");
+  if (quality === "held-out gain") return heldOutLine(run, base, "gain");
+  if (quality === "held-out score") return heldOutLine(run, base, "score");
   const { reward, method } = run.spec;
   const metric = quality === "gold" ? "gold" : reward;
   return lineOf(run, (point) => point.trainSeconds, ({ scores }) => (scores[metric] === undefined ? undefined : scores[metric].gain / baseSpread(base, baseOf(method), metric)));

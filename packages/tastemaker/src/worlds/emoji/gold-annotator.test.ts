@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { meanOf } from "../../report/paired-statistics.ts";
+import { meanOf, standardErrorOf } from "../../report/paired-statistics.ts";
 import { goldOpinion, offCentre } from "./gold-annotator.ts";
 import { goldTaste } from "./gold-taste.ts";
 import { develop, forgetOne, isHeldOutPlace, labelPairs, picturesPerPrompt, planPreferencePictures } from "./preference-plan.ts";
@@ -80,7 +80,7 @@ describe("the preference set", () => {
     const words = (isHeldOut: boolean): number[] => trainingPrompts(2000).flatMap(({ caption }, place) => (isHeldOutPlace(place) === isHeldOut ? [caption.split(" ").length] : []));
     const [heldOut, others] = [words(true), words(false)];
     expect(heldOut).toHaveLength(100);
-    const error = Math.sqrt(heldOut.reduce((sum, value) => sum + (value - meanOf(heldOut)) ** 2, 0)) / heldOut.length;
+    const error = standardErrorOf(heldOut);
     expect(Math.abs(meanOf(heldOut) - meanOf(others))).toBeLessThan(2.5 * error);
     // The last prompts are not: short captions are used up.
     const last = trainingPrompts(preferencePrompts).slice(-100).map(({ caption }) => caption.split(" ").length);
