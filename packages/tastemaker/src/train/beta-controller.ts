@@ -8,6 +8,8 @@ export interface BetaState {
   /** Running mean of the summed divergence, starting at 0; divided by 1 − decayⁿ when read. */
   readonly divergence: number;
   readonly updates: number;
+  /** Share of the typical divergence that `auto` permits: 1, or `unproven`. */
+  readonly trust: number;
 }
 
 /** Memory of the running mean of the divergence: a few iterations, because one batch's divergence is noisy. */
@@ -20,8 +22,12 @@ const rise = 0.15;
 const fastestFall = 0.01;
 const lowest = 1e-6;
 const highest = 1e6;
-/** Σs (mean over the latent) at which the embedded world's pictures were changed visibly and still right: KL .03 = s/2, measured at 200 iterations. */
-const typicalShift = 0.06;
+/** Σs (mean over the latent), so KL s/2 = .06: near it three of the embedded world's four swept rewards please its people most (results/standard, seed 1's sweep). */
+const typicalShift = 0.12;
+/** Share of the typical divergence for a reward that has not risen on the held-out prompts: moving on would change pictures for nothing. */
+const unproven = 0.01;
+/** Share of the typical divergence below which a model has hardly moved, so that a reward that has not risen says nothing. */
+const hardlyMoved = 0.05;
 /** The same as KL. */
 const typicalKl = typicalShift / 2;
 /** dD/ds at 0 per divergence; Fisher's 1/σ² is averaged over the eight standard steps. */
@@ -35,7 +41,7 @@ export function typicalDivergence({ divergence, steps }: Pick<TrainConfig, "dive
 
 /** The state before the first iteration. There β has no effect: the divergence and its gradient are exactly 0. */
 export function initialBeta(setting: BetaSetting, iterations: number): BetaState {
-  return { beta: betaAt(setting, 1, 0, iterations), rewards: { count: 0, mean: 0, squares: 0 }, divergence: 0, updates: 0 };
+  return { beta: betaAt(setting, 1, 0, iterations), rewards: { count: 0, mean: 0, squares: 0 }, divergence: 0, updates: 0, trust: 1 };
 }
 
 /** β of an iteration (counted from 0); `steered` is the controller's value, used by `auto` and `target`. */
@@ -57,10 +63,21 @@ function withRewards({ count, mean, squares }: BetaState["rewards"], values: rea
   return { count, mean, squares };
 }
 
+const bounded = (beta: number): number => Math.min(highest, Math.max(lowest, beta));
+
+/** Running mean of ΣD. */
+const divergenceOf = ({ divergence, updates }: BetaState): number => (updates === 0 ? 0 : divergence / (1 - decay ** updates));
+
+/** β for a wanted divergence before anything is known of its effect. One picture has no spread, and some rewards have none: then β stays. */
+function startOf({ beta, rewards: { count, squares } }: BetaState, wanted: number, typical: number): number {
+  const spread = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+  return spread > 0 ? (spread / Math.sqrt(typicalKl)) * (typicalKl / typical) * Math.sqrt(typical / wanted) : beta;
+}
+
 /**
- * The state after an iteration, for `auto` and `target`. Both hold the divergence at a wanted value D*: `auto` at `typical`, `target` at its own.
+ * The state after an iteration, for `auto` and `target`. Both hold the divergence at a wanted value D*: `auto` at `typical`, or a share of it (`afterEvaluation`), `target` at its own.
  *
- * Warm-up: β = σ/√K · K/D*, with σ the standard deviation of the rewards so far and K = .03 the wanted divergence as KL. The gain of a reward grows like a·√D, on the embedded world with a ≈ 2σ, and J = a√D − βD
+ * Warm-up: β = σ/√K · K/D*, with σ the standard deviation of the rewards so far and K = .06 the wanted divergence as KL. The gain of a reward grows like a·√D, on the embedded world with a ≈ 2σ, and J = a√D − βD
  * is highest at D = (a/2β)². So β is in the reward's unit, and neither its zero point nor its scale matters. Then ln β rises by 0.15·ln(ΣD/D*), at most 0.45, per iteration while the
  * running mean of ΣD is above D* (also during the warm-up), and falls by at most 0.01 while it is below.
  *
@@ -70,17 +87,27 @@ function withRewards({ count, mean, squares }: BetaState["rewards"], values: rea
  */
 export function updateBeta(setting: BetaSetting, state: BetaState, rewards: readonly number[], divergence: number, typical: number): BetaState {
   const updates = state.updates + 1;
-  const next: BetaState = { beta: state.beta, rewards: updates <= warmUp ? withRewards(state.rewards, rewards) : state.rewards, divergence: decay * state.divergence + (1 - decay) * divergence, updates };
+  const next: BetaState = { ...state, rewards: updates <= warmUp ? withRewards(state.rewards, rewards) : state.rewards, divergence: decay * state.divergence + (1 - decay) * divergence, updates };
   if (typeof setting === "number" || (setting !== "auto" && !("target" in setting))) return next;
-  const wanted = setting === "auto" ? typical : setting.target;
-  const bounded = (beta: number): number => Math.min(highest, Math.max(lowest, beta));
-  const excess = next.divergence / (1 - decay ** updates) / wanted;
+  const wanted = setting === "auto" ? typical * state.trust : setting.target;
+  const excess = divergenceOf(next) / wanted;
   const direction = Math.max(-1, Math.min(3, Math.log(Math.max(excess, 1e-9))));
   const steered = state.beta * Math.exp(direction * (direction > 0 ? rise : fastestFall));
   if (updates > warmUp) return { ...next, beta: bounded(steered) };
-  const { count, squares } = next.rewards;
-  const spread = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
-  // One picture has no spread, and some rewards have none.
-  const start = spread > 0 ? (spread / Math.sqrt(typicalKl)) * (typicalKl / typical) * Math.sqrt(typical / wanted) : state.beta;
+  const start = startOf(next, wanted, typical);
   return { ...next, beta: bounded(direction > 0 ? Math.max(start, steered) : start) };
+}
+
+/**
+ * The state after an evaluation, for `auto`: what is permitted depends on what it has bought. A reward whose 95 % interval on the held-out prompts does not lie above the base model's
+ * although the model has moved may have nothing to gain, and is held at a hundredth of the typical divergence until it has risen. Either way β begins again as in the warm-up.
+ *
+ * @param rise Paired comparison of the trained sum of base and tuned model on the held-out prompts; undefined, or of fewer than two prompts: nothing is known, nothing changes.
+ */
+export function afterEvaluation(setting: BetaSetting, state: BetaState, rise: { readonly low: number } | undefined, typical: number): BetaState {
+  if (setting !== "auto" || rise === undefined || !Number.isFinite(rise.low)) return state;
+  const trust = rise.low > 0 ? 1 : divergenceOf(state) > hardlyMoved * typical ? unproven : state.trust;
+  if (trust === state.trust) return state;
+  const start = startOf(state, typical * trust, typical);
+  return { ...state, trust, beta: bounded(trust < state.trust ? Math.max(start, state.beta) : start) };
 }

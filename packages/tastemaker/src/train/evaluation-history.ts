@@ -1,3 +1,4 @@
+import { comparePairs, type PairedComparison } from "../report/paired-statistics.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 
 /** Per metric one number per held-out prompt, before any sign or weight; entry i always belongs to prompt i. */
@@ -61,6 +62,12 @@ export function pairedDifferences(reference: readonly number[] | undefined, curr
   if (reference === undefined || current === undefined || reference.length !== current.length || current.length === 0) return undefined;
   const differences = current.map((value, index) => value - reference[index]!);
   return differences.every(Number.isFinite) ? differences : undefined;
+}
+
+/** The trained sum of the newest look compared with the base model's, prompt by prompt; undefined where one is missing. */
+export function newestRise({ base, looks }: EvaluationHistory, trained: readonly WeightedMetric[]): PairedComparison | undefined {
+  const totals = [base, looks.at(-1)?.scores].map((scores) => scores && trainedTotals(scores, trained));
+  return pairedDifferences(totals[0], totals[1]) && comparePairs(totals[0]!, totals[1]!);
 }
 
 /** Standard deviation over the prompts (n − 1); 0 below two numbers. */

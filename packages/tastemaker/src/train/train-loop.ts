@@ -8,9 +8,10 @@ import { readJsonLines } from "../storage/append-log.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import type { RunDirectory } from "../storage/run-directory.ts";
 import { type ParameterSet, updateAdamW, updateAverage } from "./adamw.ts";
+import { afterEvaluation } from "./beta-controller.ts";
 import { checkGradient } from "./checks.ts";
 import type { Evaluator } from "./evaluation.ts";
-import { historyOf, withLine } from "./evaluation-history.ts";
+import { historyOf, newestRise, withLine } from "./evaluation-history.ts";
 import { type EvaluationRules, lookAtBase, lookAtTuned } from "./held-out-look.ts";
 import type { Objective } from "./objective.ts";
 import { resultOf, saveState, type TrainState } from "./train-state.ts";
@@ -22,6 +23,8 @@ export interface TrainParts {
   readonly layout: AdapterLayout;
   readonly evaluator: Evaluator;
   readonly rules: EvaluationRules;
+  /** ΣD of a visibly changed model, for the controller of beta. */
+  readonly typicalDivergence: number;
 }
 
 export interface TrainHooks {
@@ -70,6 +73,13 @@ export async function runTraining(parts: TrainParts, state: TrainState, run: Run
       await run.writeFile(`samples/${sheetName(done)}`, await evaluator.sheet(scored));
     }
     history = withLine(history, line);
+    if (isEvaluated) {
+      const { trust } = state.beta;
+      const rise = newestRise(history, rules.best.trained);
+      state.beta = afterEvaluation(config.beta, state.beta, rise, parts.typicalDivergence);
+      if (state.beta.trust < trust) hooks.note(`iteration ${done}: the trained reward has not risen significantly on the ${rise!.n} held-out prompts; automatic beta holds the model near its base until it has`);
+      if (state.beta.trust > trust) hooks.note(`iteration ${done}: the trained reward has risen on the held-out prompts; automatic beta lets the model move again`);
+    }
     await run.appendMetrics(line);
     await run.appendTimings({ iteration: done, seconds: (monotonicMs() - startedAt) / 1000, memoryBytes: process.memoryUsage.rss() });
     hooks.onIteration(line);

@@ -226,7 +226,7 @@ export async function openSession(config: TrainConfig, warn: (text: string) => v
       compiled = objective;
       collectGarbage();
       const rules = rulesFor(trained.map(({ reward, weight: factor, normalization }) => ({ name: reward.name, weight: factor / (normalization?.std ?? 1) })));
-      return { config, objective, layout, evaluator, rules };
+      return { config, objective, layout, evaluator, rules, typicalDivergence: typical };
     },
     releaseStep,
     dispose: async () => {

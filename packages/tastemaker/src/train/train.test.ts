@@ -12,7 +12,7 @@ import { meanOf } from "../report/paired-statistics.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { findLatestCheckpoint } from "../storage/run-directory.ts";
 import { type Finished, runTastemaker, type Started, startTastemaker } from "../testing/child.ts";
-import { tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
+import { tinyHeldOutPrompts, tinyTrainConfig, writeTinyWorld } from "../testing/tiny-world.ts";
 
 const folder: string = mkdtempSync(join(tmpdir(), "tastemaker-train-"));
 let world: Awaited<ReturnType<typeof writeTinyWorld>>;
@@ -217,6 +217,20 @@ describe("learning", () => {
     const { base, tuned, isTrained } = metrics["aesthetic"]!;
     expect(isTrained).toBe(true);
     expect(meanOf(tuned) - meanOf(base)).toBeGreaterThan(0.1);
+  });
+});
+
+describe("automatic beta", () => {
+  it("holds a model near its base until its reward has risen on held-out prompts, and says so", async () => {
+    const config = await writeConfig("unproven", { beta: "auto", iterations: 20, evaluation: { every: 10, prompts: tinyHeldOutPrompts.slice(0, 2), count: 2 } });
+    const run = join(folder, "unproven");
+    const end = await runTastemaker("train", "-c", config, "--out", run);
+    expect(end.code, end.stderr).toBe(0);
+    // Two prompts can hardly show a rise: Student's t with one degree of freedom.
+    expect(end.stderr).toContain("iteration 10: the trained reward has not risen significantly on the 2 held-out prompts; automatic beta holds the model near its base until it has");
+    const lines = (await readJsonLines(join(run, "metrics.jsonl"))) as unknown as MetricsLine[];
+    expect(lines[10]!.beta / lines[9]!.beta).toBeGreaterThan(9);
+    expect(lines[19]!.beta).toBeGreaterThan(lines[10]!.beta);
   });
 });
 
