@@ -36,8 +36,9 @@ function betaFigures({ preference, prompts }: Analysis): ReportFigure[] {
       title: name === "figure-4" ? `trained on ${metricLabel(reward)}` : `${metricLabel(reward)}, ${methodStyles[method].label.replace("ROCM-", "")}`,
       points: points.map(({ beta, predicted, gold }) => ({ beta, predicted: intervalOf(predicted), actual: intervalOf(gold) })),
     }));
-    const seeds = Math.min(...curves.flatMap(({ points }) => points.map((point) => point.seeds)));
-    return [{ name, title, only, svg: betaFigure({ title, panels, prompts, seeds, intervals: seeds > 1 ? "95 % intervals over seeds and prompts" : "95 % intervals over prompts" }) }];
+    const counts = curves.flatMap(({ points }) => points.map((point) => point.seeds));
+    const seeds = [Math.min(...counts), Math.max(...counts)] as const;
+    return [{ name, title, only, svg: betaFigure({ title, panels, prompts, seeds, intervals: seeds[1] > 1 ? "95 % intervals over seeds and prompts" : "95 % intervals over prompts" }) }];
   });
 }
 

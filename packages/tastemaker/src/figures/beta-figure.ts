@@ -28,8 +28,8 @@ export interface BetaFigureData {
   readonly panels: readonly BetaPanel[];
   /** Held-out prompts behind each share. */
   readonly prompts: number;
-  /** Training runs behind each share. */
-  readonly seeds: number;
+  /** Training runs behind a share, fewest and most. */
+  readonly seeds: readonly [number, number];
   /** How intervals were made, such as `95 % bootstrap intervals over prompts`. */
   readonly intervals: string;
 }
@@ -105,7 +105,7 @@ export function betaFigure({ title = "What the trained reward promises and what 
   return composeFigure({
     title,
     description: `How often the tuned model's picture is preferred to the base model's over β: predicted by the reward, and by gold. ${optima.join("; ")}.`,
-    caption: `Share of ${formatCount(prompts)} held-out prompts (${seeds} ${seeds === 1 ? "training run" : "training runs"} per point, equal noise) where the trained reward likes the tuned model's picture better than the base model's, and how likely people are to prefer it (gold); bars are ${intervals}. Hatched: the reward promises at least as much as at the best β, but gold's interval ends below its best value.`,
+    caption: `Share of ${formatCount(prompts)} held-out prompts (${seeds[0] === seeds[1] ? seeds[0] : `${seeds[0]} to ${seeds[1]}`} ${seeds[1] === 1 ? "training run" : "training runs"} per point, equal noise) where the trained reward likes the tuned model's picture better than the base model's, and how likely people are to prefer it (gold); bars are ${intervals}. Hatched: the reward promises at least as much as at the best β, but gold's interval ends below its best value.`,
     definitions: hatch,
     legend: [
       { draw: (x, y) => lineKey(x, y, predictedStyle), width: 22, label: "predicted (trained reward)" },

@@ -12,18 +12,23 @@ import { spreadLabels } from "./spread-labels.ts";
 import { allMethods, betaData, calibrationData, disc, matchedData, rewardTitles, sheetData, timeData, winData } from "./testing/figure-data.ts";
 import { readSvg } from "./testing/read-svg.ts";
 import { label, textWidth, wrapText } from "./text.ts";
-import { timeFigure, timeToReach } from "./time-figure.ts";
+import { type TimeCurve, timeFigure, timeToReach } from "./time-figure.ts";
 import { winRateFigure } from "./win-rate-figure.ts";
 
 const methodLabels = allMethods.map((method) => methodStyles[method].label);
 const shown = (text: string): string => text.replaceAll("\u00a0", " ");
 
+/** A curve whose gains are multiplied. */
+const scaled = ({ method, points }: TimeCurve, factor: number): TimeCurve => ({ method, points: points.map(({ seconds, value, low, high }) => ({ seconds, value: factor * value, low: factor > 0 ? factor * low : factor * high, high: factor > 0 ? factor * high : factor * low })) });
+
 const figures: Readonly<Record<string, { readonly svg: string; readonly labels: readonly string[] }>> = {
-  beta: { svg: betaFigure(betaData), labels: [...rewardTitles.map((title) => `${title}, KL`), "predicted (trained reward)", "actual (gold)", "best β by gold", "reward hacking", "β (weight of the divergence)", "Preference for tuned", "500 held-out", "95 % bootstrap"] },
+  beta: { svg: betaFigure(betaData), labels: [...rewardTitles.map((title) => `${title}, KL`), "predicted (trained reward)", "actual (gold)", "best β by gold", "reward hacking", "β (weight of the divergence)", "Preference for tuned", "500 held-out", "1 to 3 training runs per point", "95 % bootstrap"] },
   "beta, 12 panels": { svg: betaFigure({ ...betaData, panels: ["KL", "JS", "Fisher"].flatMap((divergence) => betaData.panels.map((panel) => ({ ...panel, title: panel.title.replace("KL", divergence) }))) }), labels: ["PickScore, KL", "Aesthetic, Fisher", "best β = 0.03"] },
   time: { svg: timeFigure(timeData), labels: [...methodLabels, ...rewardTitles.flatMap((title) => [`Trained on ${title}`, `Gain in ${title}`]), "Training time (s)", "64 held-out prompts", "3 seeds", "95 % intervals over seeds", "ROCM-KL reaches RLCM’s end at"] },
   "time, one panel": { svg: timeFigure({ ...timeData, panels: timeData.panels.slice(0, 1) }), labels: [...methodLabels, "Training time (s)"] },
   "time, long names": { svg: timeFigure({ ...timeData, leader: "rocm-hellinger", panels: timeData.panels.map((panel) => ({ ...panel, curves: panel.curves.map((curve) => ({ ...curve, points: curve.points.map((point) => ({ ...point, seconds: point.seconds * 31.7 })) })) })) }), labels: ["RLCM’s end at", "what another method ends with", "1000"] },
+  "time, a curve that leaves": { svg: timeFigure({ ...timeData, panels: timeData.panels.map((panel) => ({ ...panel, curves: panel.curves.map((curve) => scaled(curve, curve.method === "rocm-none" ? -40 : curve.method === "ddpo" || curve.method === "rlcm" ? -1 : 1)) })) }), labels: ["ROCM, β = 0: −", "RLCM and DDPO gain nothing", "may leave its panel"] },
+  "matched, betas of each reward": { svg: matchedRewardFigure({ ...matchedData, panels: matchedData.panels.map((panel, index) => ({ ...panel, curves: panel.curves.map((one) => ({ ...one, beta: one.beta !== null && index > 1 ? one.beta * 100 : one.beta })) })) }), labels: ["β = 0.003 · 0.3", "β = 0.3 · 30"] },
   matched: { svg: matchedRewardFigure(matchedData), labels: ["β = 0", "β = 0.003", "β = 0.01", "β = 0.03", "β = 0.1", "β = 0.3", "RLCM", "DDPO", "Gain in PickScore", "Gain in gold", "Gain in judge", "Trained on HPSv2: judge", "64 held-out"] },
   win: { svg: winRateFigure(winData), labels: [...rewardTitles, "win", "tie", "loss", "against base", "against RLCM", "Which do you prefer?", "Which fits the prompt", "62 %", "500 held-out"] },
   calibration: { svg: calibrationFigure(calibrationData), labels: [...rewardTitles, "Predicted", "Observed", "n = 1,722, error", "95 % Wilson"] },
@@ -193,6 +198,12 @@ describe("what figures compute", () => {
     expect(hackedBetas(points.map((point) => ({ ...point, predicted: sure(0.5 + point.beta) })))).toEqual([]);
     const shaded = (svg: string): number => readSvg(svg).elements.filter((one) => one.getAttribute("fill") === "url(#beta-hatch)").length - 1;
     expect(shaded(betaFigure({ ...betaData, panels: [{ title: "x", points }] }))).toBe(1);
+  });
+
+  it("a curve that leaves its panel is cut there, and presses the others together no more", () => {
+    const { elements } = readSvg(figures["time, a curve that leaves"]!.svg);
+    expect(elements.filter(({ tagName, parentNode }) => tagName === "svg" && parentNode?.nodeName !== "#document").length).toBe(2 * timeData.panels.length);
+    expect(readSvg(figures["time"]!.svg).elements.filter(({ tagName }) => tagName === "svg")).toHaveLength(1);
   });
 
   it("the time to a level is between the points around it", () => {

@@ -47,8 +47,15 @@ function finitePoints({ points }: MatchedCurve): MatchedPoint[] {
   return points.filter(({ trained, other }) => isFiniteEstimate(trained) && isFiniteEstimate(other)).sort((a, b) => a.iteration - b.iteration);
 }
 
-/** Styles and names of a panel's curves: β from dark to light, β = 0 and other methods in their own style. */
-function styled(curves: readonly MatchedCurve[], allBetas: readonly number[]): { style: LineStyle; name: string; points: MatchedPoint[] }[] {
+/** A panel's betas above 0, increasing. */
+function betasOf({ curves }: MatchedPanel): number[] {
+  return [...new Set(curves.flatMap(({ beta }) => (beta !== null && beta > 0 ? [beta] : [])))].sort((a, b) => a - b);
+}
+
+/** Styles and names of a panel's curves: β from dark to light by its place among the panel's, β = 0 and other methods in their own style. */
+function styled(panel: MatchedPanel): { style: LineStyle; name: string; points: MatchedPoint[] }[] {
+  const { curves } = panel;
+  const betas = betasOf(panel);
   const families = new Set(curves.filter(({ beta }) => beta !== null && beta > 0).map(({ method }) => method));
   return curves.flatMap((one) => {
     const { method, beta } = one;
@@ -56,12 +63,12 @@ function styled(curves: readonly MatchedCurve[], allBetas: readonly number[]): {
     if (points.length === 0) return [];
     if (beta === null || beta === 0) return [{ style: methodStyles[method], name: beta === 0 ? "β = 0" : methodStyles[method].label, points }];
     const name = `${families.size > 1 ? `${methodStyles[method].label.replace("ROCM-", "")} ` : ""}β = ${formatNumber(beta, 2)}`;
-    return [{ style: betaStyle(allBetas.indexOf(beta), allBetas.length), name, points }];
+    return [{ style: betaStyle(betas.indexOf(beta), betas.length), name, points }];
   });
 }
 
-function panelMarkup(panel: MatchedPanel, { box }: Panel, allBetas: readonly number[]): string {
-  const curves = styled(panel.curves, allBetas);
+function panelMarkup(panel: MatchedPanel, { box }: Panel): string {
+  const curves = styled(panel);
   const points = curves.flatMap((one) => one.points);
   const lasts = curves.map((one) => one.points.at(-1)!);
   const x = linearAxis([0, ...points.map(({ trained }) => trained.value), ...lasts.flatMap(({ trained }) => [trained.low, trained.high])], box.x, box.x + box.width, 4);
@@ -89,17 +96,22 @@ function panelMarkup(panel: MatchedPanel, { box }: Panel, allBetas: readonly num
 
 /** What gold and the judge give at equal trained reward: a curve per β and method; stopping early is moving back along the curve of β = 0. */
 export function matchedRewardFigure({ title = "Gold and judge at equal trained reward", panels, prompts, seeds, intervals }: MatchedRewardFigureData): string {
-  const allBetas = [...new Set(panels.flatMap(({ curves }) => curves.flatMap(({ beta }) => (beta !== null && beta > 0 ? [beta] : []))))].sort((a, b) => a - b);
-  const sentences = panels.map((panel) => `${panel.title}: ${styled(panel.curves, allBetas).map(({ name, points }) => `${name} ends at ${formatNumber(points.at(-1)!.trained.value, 3)}, ${formatNumber(points.at(-1)!.other.value, 3)}`).join("; ")}`);
-  const keys = new Map(panels.flatMap(({ curves }) => styled(curves, allBetas)).map(({ name, style }) => [name, style]));
+  const sentences = panels.map((panel) => `${panel.title}: ${styled(panel).map(({ name, points }) => `${name} ends at ${formatNumber(points.at(-1)!.trained.value, 3)}, ${formatNumber(points.at(-1)!.other.value, 3)}`).join("; ")}`);
+  // One key per look: rewards have betas of their own, which share a look by their order.
+  const keys = new Map<string, { readonly style: LineStyle; readonly names: Set<string> }>();
+  for (const { name, style } of panels.flatMap(styled)) {
+    const key = keys.get(JSON.stringify(style)) ?? { style, names: new Set<string>() };
+    keys.set(JSON.stringify(style), { style, names: key.names.add(name) });
+  }
+  const keyText = (names: ReadonlySet<string>): string => [...names].map((name, index) => (index === 0 ? name : name.replace(/^β = /, ""))).join(" · ");
   return composeFigure({
     title,
     description: `Gains of the trained reward (horizontal) and of what was not trained on (vertical) during training. ${sentences.join(". ")}.`,
     caption: `Gains over the base model (black dot) on ${formatCount(prompts)} held-out prompts during training, mean of ${seeds} ${seeds === 1 ? "seed" : "seeds"}; bars at the ends are ${intervals}. Higher at the same place of the horizontal axis is better: more of what was not trained on for the same trained reward. Rings on β = 0 are its evaluations: stopping early moves back along that curve.`,
-    legend: [...keys].map(([name, style]) => ({ draw: (x, y) => lineKey(x, y, style), width: 22, label: name })),
+    legend: [...keys.values()].map(({ style, names }) => ({ draw: (x, y) => lineKey(x, y, style), width: 22, label: keyText(names) })),
     body: (top) => {
       const { panels: places, bottom } = panelGrid({ count: panels.length, columns: panels.length === 1 ? 1 : 2, top, plotHeight: panels.length === 1 ? 260 : 176, right: 20, hasAxisTitles: true });
-      return { markup: panels.map((panel, index) => panelMarkup(panel, places[index]!, allBetas)).join("\n"), bottom };
+      return { markup: panels.map((panel, index) => panelMarkup(panel, places[index]!)).join("\n"), bottom };
     },
   });
 }

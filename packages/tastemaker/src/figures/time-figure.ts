@@ -6,12 +6,12 @@ import { type Estimate, isFiniteEstimate } from "./estimate.ts";
 import { endLabels, endLabelWidth } from "./end-labels.ts";
 import { band, curve, marker } from "./marks.ts";
 import { methodStyles } from "./method-style.ts";
-import { element, line } from "./svg.ts";
+import { element, line, round } from "./svg.ts";
 import { textWidth } from "./text.ts";
 import { faint } from "./theme.ts";
 
 /** Pixels left of each plot; tighter than usual, because names stand at the right. */
-const leftRoom = 56;
+const leftRoom = 63;
 
 export interface TimePoint extends Estimate {
   /** Training time on the calibrated machine. */
@@ -46,6 +46,9 @@ export interface TimeFigureData {
   readonly followers?: readonly Method[];
 }
 
+/** What may run out of its panel, with its last value at its name, where showing all of it would press the other curves into one line: a model that hacks its reward loses without limit. */
+const mayLeave: Method = "rocm-none";
+
 /** Seconds at which a curve first reaches a level, linearly between its points; undefined when it never does. */
 export function timeToReach(points: readonly TimePoint[], level: number): number | undefined {
   for (const [index, point] of points.entries()) {
@@ -68,29 +71,56 @@ interface Catch {
   readonly seconds: number;
 }
 
-/** When the leader reaches what each follower ends with; only where that is sooner. */
-function catches({ curves }: TimePanel, leader: Method, followers: readonly Method[]): Catch[] {
-  const own = curves.find(({ method }) => method === leader);
+const lastOf = ({ curves }: TimePanel, method: Method): TimePoint | undefined => curves.filter((one) => one.method === method).flatMap(finitePoints).at(-1);
+
+/** When the leader reaches what each follower has gained at the end; only where that is sooner. */
+function catches(panel: TimePanel, leader: Method, followers: readonly Method[]): Catch[] {
+  const own = panel.curves.find(({ method }) => method === leader);
   if (own === undefined) return [];
   return followers.flatMap((method) => {
-    const other = curves.find((one) => one.method === method);
-    const last = other === undefined ? undefined : finitePoints(other).at(-1);
-    const seconds = last === undefined ? undefined : timeToReach(finitePoints(own), last.value);
+    const last = lastOf(panel, method);
+    const seconds = last === undefined || last.value <= 0 ? undefined : timeToReach(finitePoints(own), last.value);
     return last === undefined || seconds === undefined || seconds >= last.seconds ? [] : [{ method, level: last.value, end: last.seconds, seconds }];
   });
 }
 
-function catchText(found: readonly Catch[], leader: Method): string {
-  if (found.length === 0) return "";
-  return `${methodStyles[leader].label} reaches ${found.map(({ method, seconds }, index) => `${methodStyles[method].label}’s ${index === 0 ? "end " : ""}at ${formatNumber(seconds, seconds >= 100 ? 3 : 2)} s`).join(", ")}`;
+function catchText(panel: TimePanel, leader: Method, followers: readonly Method[]): string {
+  const found = catches(panel, leader, followers);
+  const idle = followers.filter((method) => (lastOf(panel, method)?.value ?? 1) <= 0).map((method) => methodStyles[method].label);
+  const nothing = idle.length === 0 ? "" : `${idle.join(" and ")} ${idle.length === 1 ? "gains" : "gain"} nothing`;
+  if (found.length === 0) return nothing;
+  return `${methodStyles[leader].label} reaches ${found.map(({ method, seconds }, index) => `${methodStyles[method].label}’s ${index === 0 ? "end " : ""}at ${formatNumber(seconds, seconds >= 100 ? 3 : 2)} s`).join(", ")}${nothing === "" ? "" : `; ${nothing}`}`;
 }
+
+interface DrawnCurve {
+  readonly method: Method;
+  readonly points: readonly TimePoint[];
+}
+
+/** What the vertical axis spans: every interval and 0, but of a curve that would take more than half of it for itself a quarter beyond the others. */
+function spanOf(curves: readonly DrawnCurve[]): { readonly span: readonly number[]; readonly leaves: boolean } {
+  const ends = (some: readonly DrawnCurve[]): [number, number] => {
+    const values = [0, ...some.flatMap(({ points }) => points.flatMap(({ low, high }) => [low, high]))];
+    return [Math.min(...values), Math.max(...values)];
+  };
+  const [all, rest] = [ends(curves), ends(curves.filter(({ method }) => method !== mayLeave))];
+  const [height, room] = [rest[1] - rest[0], (rest[1] - rest[0]) / 4];
+  if (height === 0 || all[1] - all[0] <= 2 * height) return { span: all, leaves: false };
+  return { span: [Math.max(all[0], rest[0] - room), Math.min(all[1], rest[1] + room)], leaves: true };
+}
+
+/** Name of a curve that ends outside of its panel. */
+const leavingLabel = (method: Method, value: number): string => `${methodStyles[method].label}: ${formatNumber(value, 2)}`;
 
 function panelMarkup(panel: TimePanel, { box, isBottom }: Panel, data: TimeFigureData): string {
   const leader = data.leader ?? "rocm-kl";
-  const curves = panel.curves.map((one) => ({ style: methodStyles[one.method], points: finitePoints(one) })).filter(({ points }) => points.length > 0);
+  const curves = panel.curves.map((one) => ({ method: one.method, style: methodStyles[one.method], points: finitePoints(one) })).filter(({ points }) => points.length > 0);
   const all = curves.flatMap(({ points }) => points);
   const x = linearAxis([0, ...all.map(({ seconds }) => seconds)], box.x, box.x + box.width, 4, { isTight: true });
-  const y = linearAxis([0, ...all.flatMap(({ low, high }) => [low, high])], box.y + box.height, box.y, 5);
+  const { span, leaves } = spanOf(curves);
+  const y = linearAxis(span, box.y + box.height, box.y, 5);
+  // A picture in the picture cuts what leaves the panel.
+  const framed = (markup: string): string => (leaves ? element("svg", { ...box, viewBox: [box.x, box.y, box.width, box.height].map(round).join(" ") }, markup) : markup);
   const bands = curves.map(({ style, points }) => band(points.map(({ seconds, low, high }) => ({ x: x.at(seconds), low: y.at(low), high: y.at(high) })), style.colour, 0.11));
   const lines = curves.map(({ style, points }, order) => {
     const places = points.map(({ seconds, value }) => ({ x: x.at(seconds), y: y.at(value) }));
@@ -99,7 +129,8 @@ function panelMarkup(panel: TimePanel, { box, isBottom }: Panel, data: TimeFigur
     const shown = places.filter((_, index) => index > 0 && index < places.length - 1 && (index + order) % every === 0);
     return curve(places, style) + shown.map((place) => marker(style.marker, place, style, 3)).join("");
   });
-  const found = catches(panel, leader, data.followers ?? ["rlcm", "ddpo"]);
+  const followers = data.followers ?? ["rlcm", "ddpo"];
+  const found = catches(panel, leader, followers);
   const marks = found.map(({ method, level, end, seconds }) => {
     const [at, height, { colour }] = [x.at(seconds), y.at(level), methodStyles[method]];
     return (
@@ -109,17 +140,21 @@ function panelMarkup(panel: TimePanel, { box, isBottom }: Panel, data: TimeFigur
   });
   const rings = found.map(({ method, level, seconds }) => element("circle", { cx: x.at(seconds), cy: y.at(level), r: 5, fill: "none", stroke: methodStyles[method].colour, "stroke-width": 1.5 }));
   const zero = line(box.x, y.at(0), box.x + box.width, y.at(0), { stroke: faint, "stroke-width": 1 });
-  const ends = curves.map(({ style, points }) => ({ style, label: style.label, x: x.at(points.at(-1)!.seconds), y: y.at(points.at(-1)!.value) }));
-  const full = catchText(found, leader);
+  const ends = curves.map(({ method, style, points }) => {
+    const { seconds, value } = points.at(-1)!;
+    const height = Math.min(box.y + box.height, Math.max(box.y, y.at(value)));
+    return { style, label: height === y.at(value) ? style.label : leavingLabel(method, value), x: x.at(seconds), y: height };
+  });
+  const full = catchText(panel, leader, followers);
   // Long names leave the leader to the caption.
   const text = textWidth(full) <= box.width + leftRoom + endLabelWidth(curves.map(({ style }) => style.label)) ? full : full.slice(full.indexOf(" reaches ") + 9);
   return (
     verticalAxis(box, y, panel.metric, leftRoom) +
     horizontalAxis(box, x, isBottom ? "Training time (s)" : undefined) +
     zero +
-    bands.join("") +
+    framed(bands.join("")) +
     marks.join("") +
-    lines.join("") +
+    framed(lines.join("")) +
     rings.join("") +
     endLabels(ends, box) +
     panelTitle(box, panel.title, text, box.x - leftRoom)
@@ -134,14 +169,16 @@ export function timeFigure(data: TimeFigureData): string {
       const last = finitePoints(one).at(-1);
       return last === undefined ? [] : [`${methodStyles[one.method].label} ${formatNumber(last.value, 3)}`];
     });
-    const text = catchText(catches(panel, leader, data.followers ?? ["rlcm", "ddpo"]), leader);
+    const text = catchText(panel, leader, data.followers ?? ["rlcm", "ddpo"]);
     return `${panel.title}, ${panel.metric} at the end: ${ends.join(", ")}${text === "" ? "" : `; ${text}`}`;
   });
-  const labels = panels.flatMap(({ curves }) => curves.map(({ method }) => methodStyles[method].label));
+  const drawn = panels.map(({ curves }) => curves.map((one) => ({ method: one.method, points: finitePoints(one) })).filter(({ points }) => points.length > 0));
+  const leaving = drawn.filter((curves) => spanOf(curves).leaves).flatMap((curves) => curves.filter(({ method }) => method === mayLeave));
+  const labels = [...panels.flatMap(({ curves }) => curves.map(({ method }) => methodStyles[method].label)), ...leaving.map(({ method, points }) => leavingLabel(method, points.at(-1)!.value))];
   return composeFigure({
     title,
     description: `${sentences.join(". ")}.`,
-    caption: `Mean gain over the base model on ${prompts} held-out prompts with equal noise, over ${seeds} ${seeds === 1 ? "seed" : "seeds"}; bands are ${intervals}. Training time is iterations × seconds per iteration on one thread of an idle machine. Rings and dotted lines: when ${methodStyles[leader].label} reaches what another method ends with.`,
+    caption: `Mean gain over the base model on ${prompts} held-out prompts with equal noise, over ${seeds} ${seeds === 1 ? "seed" : "seeds"}; bands are ${intervals}. Training time is iterations × seconds per iteration on one thread of an idle machine. Rings and dotted lines: when ${methodStyles[leader].label} reaches what another method ends with.${leaving.length === 0 ? "" : ` ${methodStyles[mayLeave].label} may leave its panel; the number at its name is where it ends.`}`,
     body: (top) => {
       const columns = panels.length === 1 ? 1 : 2;
       const { panels: places, bottom } = panelGrid({ count: panels.length, columns, top, plotHeight: columns === 1 ? 260 : 176, right: endLabelWidth(labels), left: leftRoom, hasSubtitle: true });

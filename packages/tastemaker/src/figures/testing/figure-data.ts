@@ -25,7 +25,7 @@ export const rewardTitles = ["PickScore", "HPSv2", "CLIPScore", "Aesthetic"] as 
 
 export const betaData: BetaFigureData = {
   prompts: 500,
-  seeds: 3,
+  seeds: [1, 3],
   intervals: "95 % bootstrap intervals over prompts",
   panels: rewardTitles.map((title, panel) => ({
     title: `${title}, KL`,
