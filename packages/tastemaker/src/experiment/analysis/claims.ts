@@ -20,7 +20,7 @@ export interface Claim {
   /** The number that the rule looks at; null when its runs are missing. */
   readonly effect: Estimate | null;
   readonly unit: string;
-  /** What decides, fixed before any result was seen. */
+  /** What decides, written before any result was seen; what gold preference means was changed once afterwards (docs/experiments.md). */
   readonly rule: string;
   /** Parts of the effect and what else the rule looked at. */
   readonly evidence: string;

@@ -264,7 +264,7 @@ function claimTables({ claims }: Analysis): RenderedTable[] {
     {
       name: "claims",
       title: "What the paper claims, and what is so here",
-      text: `${markdownTable(["claim", "verdict", "effect (95 %)", "unit"], rows, 4)}\nRules, fixed before any result was seen:\n\n${rules.join("\n")}\n`,
+      text: `${markdownTable(["claim", "verdict", "effect (95 %)", "unit"], rows, 4)}\nRules, written before any result was seen; what "gold preference" means was changed once afterwards (docs/experiments.md):\n\n${rules.join("\n")}\n`,
       note: "Rewards are taken as they are: intervals speak of other seeds and prompts, not of other rewards.",
       only: null,
     },
