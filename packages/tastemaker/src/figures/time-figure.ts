@@ -60,8 +60,11 @@ export function timeToReach(points: readonly TimePoint[], level: number): number
   return undefined;
 }
 
-function finitePoints({ points }: TimeCurve): TimePoint[] {
-  return points.filter((point) => Number.isFinite(point.seconds) && isFiniteEstimate(point)).sort((a, b) => a.seconds - b.seconds);
+/** Curves as they are drawn: finite points in order of time; without any, none. */
+function finiteCurves(curves: readonly TimeCurve[]): TimeCurve[] {
+  return curves
+    .map(({ method, points }) => ({ method, points: points.filter((point) => Number.isFinite(point.seconds) && isFiniteEstimate(point)).sort((a, b) => a.seconds - b.seconds) }))
+    .filter(({ points }) => points.length > 0);
 }
 
 interface Catch {
@@ -71,35 +74,31 @@ interface Catch {
   readonly seconds: number;
 }
 
-const lastOf = ({ curves }: TimePanel, method: Method): TimePoint | undefined => curves.filter((one) => one.method === method).flatMap(finitePoints).at(-1);
+interface Race {
+  readonly catches: readonly Catch[];
+  /** The same in words, and who gained nothing; `short` leaves the leader's name to the caption. */
+  readonly text: string;
+  readonly short: string;
+}
 
 /** When the leader reaches what each follower has gained at the end; only where that is sooner. */
-function catches(panel: TimePanel, leader: Method, followers: readonly Method[]): Catch[] {
-  const own = panel.curves.find(({ method }) => method === leader);
-  if (own === undefined) return [];
-  return followers.flatMap((method) => {
-    const last = lastOf(panel, method);
-    const seconds = last === undefined || last.value <= 0 ? undefined : timeToReach(finitePoints(own), last.value);
-    return last === undefined || seconds === undefined || seconds >= last.seconds ? [] : [{ method, level: last.value, end: last.seconds, seconds }];
+function raceOf(curves: readonly TimeCurve[], { leader = "rocm-kl", followers = ["rlcm", "ddpo"] }: TimeFigureData): Race {
+  const pointsOf = (method: Method): readonly TimePoint[] => curves.find((one) => one.method === method)?.points ?? [];
+  const ends = followers.flatMap((method) => pointsOf(method).slice(-1).map(({ value, seconds }) => ({ method, level: value, end: seconds })));
+  const catches = ends.flatMap((one): Catch[] => {
+    const seconds = one.level <= 0 ? undefined : timeToReach(pointsOf(leader), one.level);
+    return seconds === undefined || seconds >= one.end ? [] : [{ ...one, seconds }];
   });
-}
-
-function catchText(panel: TimePanel, leader: Method, followers: readonly Method[]): string {
-  const found = catches(panel, leader, followers);
-  const idle = followers.filter((method) => (lastOf(panel, method)?.value ?? 1) <= 0).map((method) => methodStyles[method].label);
-  const nothing = idle.length === 0 ? "" : `${idle.join(" and ")} ${idle.length === 1 ? "gains" : "gain"} nothing`;
-  if (found.length === 0) return nothing;
-  return `${methodStyles[leader].label} reaches ${found.map(({ method, seconds }, index) => `${methodStyles[method].label}’s ${index === 0 ? "end " : ""}at ${formatNumber(seconds, seconds >= 100 ? 3 : 2)} s`).join(", ")}${nothing === "" ? "" : `; ${nothing}`}`;
-}
-
-interface DrawnCurve {
-  readonly method: Method;
-  readonly points: readonly TimePoint[];
+  const idle = ends.filter(({ level }) => level <= 0).map(({ method }) => methodStyles[method].label);
+  const nothing = idle.length === 0 ? [] : [`${idle.join(" and ")} ${idle.length === 1 ? "gains" : "gain"} nothing`];
+  const caught = catches.map(({ method, seconds }, index) => `${methodStyles[method].label}’s ${index === 0 ? "end " : ""}at ${formatNumber(seconds, seconds >= 100 ? 3 : 2)} s`).join(", ");
+  const say = (before: string): string => [...(caught === "" ? [] : [before + caught]), ...nothing].join("; ");
+  return { catches, text: say(`${methodStyles[leader].label} reaches `), short: say("") };
 }
 
 /** What the vertical axis spans: every interval and 0, but of a curve that would take more than half of it for itself a quarter beyond the others. */
-function spanOf(curves: readonly DrawnCurve[]): { readonly span: readonly number[]; readonly leaves: boolean } {
-  const ends = (some: readonly DrawnCurve[]): [number, number] => {
+function spanOf(curves: readonly TimeCurve[]): { readonly span: readonly number[]; readonly leaves: boolean } {
+  const ends = (some: readonly TimeCurve[]): [number, number] => {
     const values = [0, ...some.flatMap(({ points }) => points.flatMap(({ low, high }) => [low, high]))];
     return [Math.min(...values), Math.max(...values)];
   };
@@ -112,44 +111,46 @@ function spanOf(curves: readonly DrawnCurve[]): { readonly span: readonly number
 /** Name of a curve that ends outside of its panel. */
 const leavingLabel = (method: Method, value: number): string => `${methodStyles[method].label}: ${formatNumber(value, 2)}`;
 
-function panelMarkup(panel: TimePanel, { box, isBottom }: Panel, data: TimeFigureData): string {
-  const leader = data.leader ?? "rocm-kl";
-  const curves = panel.curves.map((one) => ({ method: one.method, style: methodStyles[one.method], points: finitePoints(one) })).filter(({ points }) => points.length > 0);
+/** A panel and what is computed once for it. */
+interface ReadPanel extends TimePanel {
+  readonly race: Race;
+  readonly span: readonly number[];
+  readonly leaves: boolean;
+}
+
+function panelMarkup({ curves, race, span, leaves, metric, title }: ReadPanel, { box, isBottom }: Panel): string {
   const all = curves.flatMap(({ points }) => points);
   const x = linearAxis([0, ...all.map(({ seconds }) => seconds)], box.x, box.x + box.width, 4, { isTight: true });
-  const { span, leaves } = spanOf(curves);
   const y = linearAxis(span, box.y + box.height, box.y, 5);
   // A picture in the picture cuts what leaves the panel.
   const framed = (markup: string): string => (leaves ? element("svg", { ...box, viewBox: [box.x, box.y, box.width, box.height].map(round).join(" ") }, markup) : markup);
-  const bands = curves.map(({ style, points }) => band(points.map(({ seconds, low, high }) => ({ x: x.at(seconds), low: y.at(low), high: y.at(high) })), style.colour, 0.11));
-  const lines = curves.map(({ style, points }, order) => {
+  const bands = curves.map(({ method, points }) => band(points.map(({ seconds, low, high }) => ({ x: x.at(seconds), low: y.at(low), high: y.at(high) })), methodStyles[method].colour, 0.11));
+  const lines = curves.map(({ method, points }, order) => {
+    const style = methodStyles[method];
     const places = points.map(({ seconds, value }) => ({ x: x.at(seconds), y: y.at(value) }));
     // Markers of different curves stand at different times, so that none hides another.
     const every = Math.max(2, Math.ceil(places.length / 3));
     const shown = places.filter((_, index) => index > 0 && index < places.length - 1 && (index + order) % every === 0);
     return curve(places, style) + shown.map((place) => marker(style.marker, place, style, 3)).join("");
   });
-  const followers = data.followers ?? ["rlcm", "ddpo"];
-  const found = catches(panel, leader, followers);
-  const marks = found.map(({ method, level, end, seconds }) => {
+  const marks = race.catches.map(({ method, level, end, seconds }) => {
     const [at, height, { colour }] = [x.at(seconds), y.at(level), methodStyles[method]];
     return (
       line(at, height, x.at(end), height, { stroke: colour, "stroke-width": 1, "stroke-dasharray": "1 2.5" }) +
       line(at, height, at, box.y + box.height, { stroke: colour, "stroke-width": 1, "stroke-dasharray": "1 2.5" })
     );
   });
-  const rings = found.map(({ method, level, seconds }) => element("circle", { cx: x.at(seconds), cy: y.at(level), r: 5, fill: "none", stroke: methodStyles[method].colour, "stroke-width": 1.5 }));
+  const rings = race.catches.map(({ method, level, seconds }) => element("circle", { cx: x.at(seconds), cy: y.at(level), r: 5, fill: "none", stroke: methodStyles[method].colour, "stroke-width": 1.5 }));
   const zero = line(box.x, y.at(0), box.x + box.width, y.at(0), { stroke: faint, "stroke-width": 1 });
-  const ends = curves.map(({ method, style, points }) => {
+  const ends = curves.map(({ method, points }) => {
+    const style = methodStyles[method];
     const { seconds, value } = points.at(-1)!;
     const height = Math.min(box.y + box.height, Math.max(box.y, y.at(value)));
     return { style, label: height === y.at(value) ? style.label : leavingLabel(method, value), x: x.at(seconds), y: height };
   });
-  const full = catchText(panel, leader, followers);
-  // Long names leave the leader to the caption.
-  const text = textWidth(full) <= box.width + leftRoom + endLabelWidth(curves.map(({ style }) => style.label)) ? full : full.slice(full.indexOf(" reaches ") + 9);
+  const isShort = textWidth(race.text) <= box.width + leftRoom + endLabelWidth(curves.map(({ method }) => methodStyles[method].label));
   return (
-    verticalAxis(box, y, panel.metric, leftRoom) +
+    verticalAxis(box, y, metric, leftRoom) +
     horizontalAxis(box, x, isBottom ? "Training time (s)" : undefined) +
     zero +
     framed(bands.join("")) +
@@ -157,23 +158,22 @@ function panelMarkup(panel: TimePanel, { box, isBottom }: Panel, data: TimeFigur
     framed(lines.join("")) +
     rings.join("") +
     endLabels(ends, box) +
-    panelTitle(box, panel.title, text, box.x - leftRoom)
+    panelTitle(box, title, isShort ? race.text : race.short, box.x - leftRoom)
   );
 }
 
 /** Gains over training time, a line per method with the band over its seeds, and when ROCM has what others end with. */
 export function timeFigure(data: TimeFigureData): string {
-  const { title = "Gain over training time", panels, prompts, seeds, intervals, leader = "rocm-kl" } = data;
-  const sentences = panels.map((panel) => {
-    const ends = panel.curves.flatMap((one) => {
-      const last = finitePoints(one).at(-1);
-      return last === undefined ? [] : [`${methodStyles[one.method].label} ${formatNumber(last.value, 3)}`];
-    });
-    const text = catchText(panel, leader, data.followers ?? ["rlcm", "ddpo"]);
-    return `${panel.title}, ${panel.metric} at the end: ${ends.join(", ")}${text === "" ? "" : `; ${text}`}`;
+  const { title = "Gain over training time", prompts, seeds, intervals, leader = "rocm-kl" } = data;
+  const panels = data.panels.map((panel): ReadPanel => {
+    const curves = finiteCurves(panel.curves);
+    return { ...panel, curves, race: raceOf(curves, data), ...spanOf(curves) };
   });
-  const drawn = panels.map(({ curves }) => curves.map((one) => ({ method: one.method, points: finitePoints(one) })).filter(({ points }) => points.length > 0));
-  const leaving = drawn.filter((curves) => spanOf(curves).leaves).flatMap((curves) => curves.filter(({ method }) => method === mayLeave));
+  const sentences = panels.map(({ title: name, metric, curves, race: { text } }) => {
+    const ends = curves.map(({ method, points }) => `${methodStyles[method].label} ${formatNumber(points.at(-1)!.value, 3)}`);
+    return `${name}, ${metric} at the end: ${ends.join(", ")}${text === "" ? "" : `; ${text}`}`;
+  });
+  const leaving = panels.flatMap(({ curves, leaves }) => (leaves ? curves.filter(({ method }) => method === mayLeave) : []));
   const labels = [...panels.flatMap(({ curves }) => curves.map(({ method }) => methodStyles[method].label)), ...leaving.map(({ method, points }) => leavingLabel(method, points.at(-1)!.value))];
   return composeFigure({
     title,
@@ -182,7 +182,7 @@ export function timeFigure(data: TimeFigureData): string {
     body: (top) => {
       const columns = panels.length === 1 ? 1 : 2;
       const { panels: places, bottom } = panelGrid({ count: panels.length, columns, top, plotHeight: columns === 1 ? 260 : 176, right: endLabelWidth(labels), left: leftRoom, hasSubtitle: true });
-      return { markup: panels.map((panel, index) => panelMarkup(panel, places[index]!, data)).join("\n"), bottom };
+      return { markup: panels.map((panel, index) => panelMarkup(panel, places[index]!)).join("\n"), bottom };
     },
   });
 }

@@ -66,8 +66,9 @@ export function pairedDifferences(reference: readonly number[] | undefined, curr
 
 /** The trained sum of the newest look compared with the base model's, prompt by prompt; undefined where one is missing. */
 export function newestRise({ base, looks }: EvaluationHistory, trained: readonly WeightedMetric[]): PairedComparison | undefined {
-  const totals = [base, looks.at(-1)?.scores].map((scores) => scores && trainedTotals(scores, trained));
-  return pairedDifferences(totals[0], totals[1]) && comparePairs(totals[0]!, totals[1]!);
+  const scores = looks.at(-1)?.scores;
+  const [before, now] = [base && trainedTotals(base, trained), scores && trainedTotals(scores, trained)];
+  return before === undefined || pairedDifferences(before, now) === undefined ? undefined : comparePairs(before, now!);
 }
 
 /** Standard deviation over the prompts (n − 1); 0 below two numbers. */

@@ -87,7 +87,7 @@ export async function loadState(state: TrainState, folder: string, limits: { rea
   const counters = JSON.parse(await readFile(join(folder, countersFile), "utf8")) as { iteration: number; updates: number; beta: BetaState; zeroGradients: number; statistics?: unknown; value?: { updates: number; scale?: ValueState["scale"] } };
   state.iteration = counters.iteration;
   state.optimizer.updates = counters.updates;
-  // Checkpoints of version 0.3 have no trust.
+  // Checkpoints from before automatic beta looked at evaluations have no trust.
   state.beta = { ...state.beta, ...counters.beta };
   state.zeroGradients = counters.zeroGradients;
   if (state.value !== undefined && counters.value !== undefined) {
