@@ -2,7 +2,7 @@ import { meanOf } from "../report/paired-statistics.ts";
 import { spreadOf } from "../train/evaluation-history.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
-import { finalHeldOutGain } from "./choose-beta.ts";
+import { chooseBeta, chosenBeta, finalHeldOutGain } from "./choose-beta.ts";
 import { type RewardSpreads, searchTrials, sweepRuns, type SearchResult, type SweepResult } from "./plan.ts";
 import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type RunSpec, type TrainedReward } from "./run-record.ts";
 import { type Searched } from "./selection.ts";
@@ -80,15 +80,17 @@ export function plannedSweep(budget: Budget, calibration: Calibration, spreads: 
   return spread === undefined || rate === undefined || calibration.secondsPerIteration[method] === undefined ? undefined : sweepRuns(budget, calibration, reward, method, spread, rate);
 }
 
-/** Beta of each divergence for each reward, by `finalHeldOutGain`, where the sweep is complete. */
+/** Beta of each divergence for each reward, by `chooseBeta`, where the sweep is complete. */
 export function chooseBetas(budget: Budget, calibration: Calibration, base: BaseRecord, search: SearchResult, records: Records): SweepResult {
   const result: Partial<Record<TrainedReward, Partial<Record<DivergenceMethod, number>>>> = {};
   const spreads = rewardSpreads(budget, base);
   for (const reward of budget.rewards) {
     for (const method of divergenceMethods) {
       const specs = plannedSweep(budget, calibration, spreads, search, reward, method);
-      const best = bestOf((specs && sweepCandidates(specs, records, base)) ?? []);
-      if (best !== undefined) (result[reward] ??= {})[method] = best.value;
+      const made = specs?.map(({ id }) => records.get(id)) ?? [];
+      if (!made.every((record) => record !== undefined)) continue;
+      const beta = chosenBeta(chooseBeta(made, base), reward, method);
+      if (beta !== undefined) (result[reward] ??= {})[method] = beta;
     }
   }
   return result;
