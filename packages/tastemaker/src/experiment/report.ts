@@ -62,7 +62,7 @@ export async function paperReport({ budget, base, records, paths }: ReportInput)
   const analysis = await analyseRecords([...records.values()], base, { ...defaultBootstrap, ...(costs === undefined ? {} : { costs }) });
   const charts = reportFigures(analysis, budget.curvePrompts);
   const sheets = await reportSheets({ budget, records, choices: analysis.choices, paths });
-  const listed = [...charts.map(({ name, title, only }) => ({ path: `figures/${name}.svg`, title, only })), ...sheets.map(({ name, title, only }) => ({ path: `figures/${name}.png`, title, only }))];
+  const listed = [...charts.map(({ name, title, only }) => ({ path: `figures/${name}.svg`, title, only })), ...sheets.map(({ name, title, only }) => ({ path: `figures/${name}.webp`, title, only }))];
   const drawn = Object.fromEntries(charts.map(({ name, svg }) => [`figures/${name}.svg`, svg]));
   return { texts: { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, figures: listed }), ...drawn }, charts, sheets };
 }
@@ -72,7 +72,7 @@ async function reportPaper(input: ReportInput): Promise<Record<string, string | 
   if (paper === undefined) return {};
   const pictures: Record<string, Uint8Array> = {};
   for (const { name, svg } of paper.charts) pictures[`figures/${name}.png`] = await renderPng(svg);
-  for (const { name, png } of paper.sheets) pictures[`figures/${name}.png`] = png;
+  for (const { name, webp } of paper.sheets) pictures[`figures/${name}.webp`] = webp;
   return { ...paper.texts, ...pictures };
 }
 
