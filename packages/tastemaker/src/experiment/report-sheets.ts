@@ -1,6 +1,6 @@
 import sharp from "sharp";
 import { methodStyles, metricLabel } from "../figures/method-style.ts";
-import { pictureSheet, type PictureSheetRow } from "../figures/picture-sheet.ts";
+import { pictureSheet, type PictureSheetData, type PictureSheetRow } from "../figures/picture-sheet.ts";
 import { resolvePrompts } from "../data/prompt-lists.ts";
 import type { Budget } from "./budget.ts";
 import { type BetaChoice, chosenBeta } from "./choose-beta.ts";
@@ -9,12 +9,12 @@ import { keptPictures, readStrip } from "./kept-pictures.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
 import { baseOf, isDivergenceMethod, type Method, methods, type RunSpec, type TrainedReward } from "./run-record.ts";
 
-/** A sheet of the report. */
+/** A sheet of the report, not drawn yet. */
 export interface ReportSheet {
   readonly name: string;
   readonly title: string;
   readonly only: string;
-  readonly webp: Uint8Array;
+  readonly data: PictureSheetData;
 }
 
 interface SheetInput {
@@ -58,12 +58,14 @@ export async function reportSheets(input: SheetInput): Promise<ReportSheet[]> {
     const title = isAnimals ? `Animals, trained on ${metricLabel(reward)}` : `Trained on ${metricLabel(reward)}: same prompts, same noise`;
     const prompts = (isAnimals ? animals : heldOutPrompts).slice(0, rows[0]!.pictures.length);
     const caption = isAnimals ? `ROCM trained on the ${animals.length} animals alone; the first ${prompts.length}, after ${budget.trainSeconds} s of training.` : `The first ${prompts.length} held-out prompts after ${budget.trainSeconds} s of training, seed 1; none was chosen by its looks.`;
-    const { png } = await pictureSheet({ title, caption, prompts, rows });
-    // Looks the same as the PNG and takes an eighth of its space in a repository.
-    const webp = await sharp(png).webp({ quality: 90 }).toBuffer();
-    sheets.push({ name: isAnimals ? "figure-6" : `pictures-${reward}`, title, only: isAnimals ? "fig6" : "table1", webp });
+    sheets.push({ name: isAnimals ? "figure-6" : `pictures-${reward}`, title, only: isAnimals ? "fig6" : "table1", data: { title, caption, prompts, rows } });
   };
   for (const reward of budget.rewards) await add(reward, false);
   await add("aesthetic", true);
   return sheets;
+}
+
+/** A sheet as WebP, which looks the same as PNG and takes an eighth of its space in a repository. */
+export async function drawSheet({ data }: ReportSheet): Promise<Uint8Array> {
+  return sharp((await pictureSheet(data)).png).webp({ quality: 90 }).toBuffer();
 }

@@ -11,7 +11,7 @@ import { readRecord, roundedJson } from "./files.ts";
 import type { ExperimentPaths } from "./paths.ts";
 import { renderPng } from "../figures/render-png.ts";
 import { reportFigures } from "./report-figures.ts";
-import { reportSheets } from "./report-sheets.ts";
+import { drawSheet, type ReportSheet, reportSheets } from "./report-sheets.ts";
 import { type BaseRecord, divergenceMethods, goldMetrics, paperMetrics } from "./run-record.ts";
 import { searched, type Searched } from "./selection.ts";
 
@@ -52,10 +52,10 @@ interface PaperReport {
   /** By path: tables, data, page, figures as SVG. */
   readonly texts: Readonly<Record<string, string>>;
   readonly charts: ReturnType<typeof reportFigures>;
-  readonly sheets: Awaited<ReturnType<typeof reportSheets>>;
+  readonly sheets: readonly ReportSheet[];
 }
 
-/** The paper without its pictures as PNG, which take most of the time. Undefined for a budget that leaves some of the paper's metrics out: every table compares over all of them. */
+/** The paper without its pictures as PNG and WebP. Undefined for a budget that leaves some of the paper's metrics out: every table compares over all of them. */
 export async function paperReport({ budget, base, records, paths }: ReportInput): Promise<PaperReport | undefined> {
   if ([...paperMetrics, ...goldMetrics].some((metric) => base.scores.emoji[metric] === undefined)) return undefined;
   const costs = (await readRecord<DivergenceCosts>(paths.costs, costsFormat))?.costs;
@@ -72,7 +72,7 @@ async function reportPaper(input: ReportInput): Promise<Record<string, string | 
   if (paper === undefined) return {};
   const pictures: Record<string, Uint8Array> = {};
   for (const { name, svg } of paper.charts) pictures[`figures/${name}.png`] = await renderPng(svg);
-  for (const { name, webp } of paper.sheets) pictures[`figures/${name}.webp`] = webp;
+  for (const sheet of paper.sheets) pictures[`figures/${sheet.name}.webp`] = await drawSheet(sheet);
   return { ...paper.texts, ...pictures };
 }
 
