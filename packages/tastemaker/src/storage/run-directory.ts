@@ -84,6 +84,10 @@ export async function findLatestCheckpoint(root: string): Promise<Checkpoint | u
   return (await listCheckpoints(runPaths(root).checkpoints)).complete.at(-1);
 }
 
+async function writeRunRecord({ record: path }: RunPaths, record: RunRecord): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(record, null, 2)}\n`);
+}
+
 /** Told of every line that a run's logs receive, after it was written, and closed with the run. */
 export interface RunFollower {
   metrics(line: object): Promise<void>;
@@ -115,7 +119,8 @@ export async function findCheckpoint(root: string, choice: CheckpointChoice): Pr
  */
 export class RunDirectory {
   readonly paths: RunPaths;
-  readonly record: RunRecord;
+  /** Content of `run.json`. Changes with `changeConfig`. */
+  record: RunRecord;
   /** The checkpoint to continue from; undefined at the start of a run. Changes with every `checkpoint` call. */
   latest: Checkpoint | undefined;
   /** What was ignored on opening, in words (damaged checkpoints). */
@@ -153,7 +158,7 @@ export class RunDirectory {
       }
       for (const folder of [paths.samples, paths.checkpoints]) await ensureFolder(folder);
       const full: RunRecord = { format: 1, ...record };
-      await writeFileAtomic(paths.record, `${JSON.stringify(full, null, 2)}\n`);
+      await writeRunRecord(paths, full);
       return await RunDirectory.#opened(paths, full, undefined, [], lock);
     } catch (error) {
       await lock.release();
@@ -187,6 +192,13 @@ export class RunDirectory {
     const metrics = await AppendLog.open(paths.metrics, latest?.metrics ?? start);
     const timings = await AppendLog.open(paths.timings, latest?.timings ?? start);
     return new RunDirectory(paths, record, latest, warnings, lock, metrics, timings);
+  }
+
+  /** Writes `run.json` again with other settings. */
+  async changeConfig(changes: object): Promise<void> {
+    const record = { ...this.record, config: { ...(this.record.config as object), ...changes } };
+    await writeRunRecord(this.paths, record);
+    this.record = record;
   }
 
   /** Hands every further line to `follower` too. */

@@ -212,9 +212,23 @@ async function withRun(root: string, context: CommandContext, use: (parts: { ses
   }
 }
 
+/**
+ * A run's configuration for another number of iterations, of which some are done.
+ * @throws UsageError `too-few-iterations`, `beta-schedule` where beta depends on the number
+ */
+function withIterations(config: TrainConfig, iterations: number, done: number): TrainConfig {
+  if (iterations < done) throw new UsageError("too-few-iterations", `resume: expected at least ${done}, the iterations that are done, got ${iterations} (at --iterations)`, `give a larger number; \`--checkpoint ${iterations}\` of other commands takes an earlier state, where it was kept`);
+  const { beta } = config;
+  if (iterations !== config.iterations && typeof beta === "object" && "schedule" in beta && beta.schedule !== "constant") {
+    throw new UsageError("beta-schedule", `resume: expected a beta that does not depend on the number of iterations, got one that goes from ${beta.from} to ${beta.to} in ${config.iterations} (at --iterations)`, "train anew with the other number");
+  }
+  return { ...config, iterations };
+}
+
 /** `tastemaker resume RUN`. */
-export async function runResume({ run: root, ignoreWatch }: ResumeOptions, context: CommandContext): Promise<void> {
-  const prepare = async (config: TrainConfig, run: RunDirectory): Promise<TrainConfig> => {
+export async function runResume({ run: root, ignoreWatch, iterations }: ResumeOptions, context: CommandContext): Promise<void> {
+  const prepare = async (recorded: TrainConfig, run: RunDirectory): Promise<TrainConfig> => {
+    const config = iterations === undefined ? recorded : withIterations(recorded, iterations, run.latest?.step ?? 0);
     if (config.watch.action !== "stop") return config;
     if (ignoreWatch) return { ...config, watch: { ...config.watch, action: "warn" } };
     const { newest } = watchSummary(await readLines(run));
@@ -223,6 +237,8 @@ export async function runResume({ run: root, ignoreWatch }: ResumeOptions, conte
     throw new UsageError("watch-stopped", `resume: expected a run without over-optimisation, got one that the watch stopped after iteration ${newest.iteration}: ${seen} (at ${root})`, "`--ignore-watch` goes on all the same; `tastemaker export RUN --checkpoint best` takes the best checkpoint");
   };
   await withRun(root, context, async ({ session, config, state, run }) => {
+    // Not before everything else that a resumed run needs was found to be right.
+    if (iterations !== undefined) await run.changeConfig({ iterations });
     context.output.note(`continuing ${shownPath(run.paths.root)} after iteration ${state.iteration} of ${config.iterations}`);
     await trainToEnd(session, config, state, run, context);
   }, prepare);

@@ -186,6 +186,27 @@ describe("a stopped run", () => {
     await expectSameBytes(whole, out);
   });
 
+  it("trains on beyond its planned end, to the bytes of a run that was planned for longer", async () => {
+    const out = await train("longer", { ...settings, iterations: 8 });
+    const end = await runTastemaker("resume", out, "--iterations", "14");
+    expect(end.code, end.stderr).toBe(0);
+    await expectSameBytes(whole, out);
+    const records = await Promise.all([whole, out].map(async (run) => (JSON.parse(await readFile(join(run, "run.json"), "utf8")) as { config: object }).config));
+    expect(records[1]).toEqual(records[0]);
+  });
+
+  it("refuses another length where it is too short or beta depends on it", async () => {
+    await expectError(/^error: resume: expected at least 14, the iterations that are done, got 13 \(at --iterations\); /, "resume", whole, "--iterations", "13");
+    const scheduled = join(folder, "scheduled");
+    await cp(whole, scheduled, { recursive: true });
+    const path = join(scheduled, "run.json");
+    const record = JSON.parse(await readFile(path, "utf8")) as { config: object };
+    const text = JSON.stringify({ ...record, config: { ...record.config, beta: { schedule: "linear", from: 1, to: 2 } } });
+    await writeFile(path, text);
+    await expectError(/^error: resume: expected a beta that does not depend on the number of iterations, got one that goes from 1 to 2 in 14 \(at --iterations\); train anew/, "resume", scheduled, "--iterations", "20");
+    expect(await readFile(path, "utf8")).toBe(text);
+  });
+
   it("refuses to go on when the model has changed", async () => {
     const copy = join(folder, "copy");
     await cp(whole, copy, { recursive: true });
