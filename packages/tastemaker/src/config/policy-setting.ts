@@ -15,14 +15,15 @@ export function needsDiffusion({ objective, policy }: { readonly objective: Obje
   return objective === "ddpo" || objective === "dpok" || objective === "d3po";
 }
 
-/** d3po and rebel compare two pictures of each prompt. */
-export function picturesPerPrompt(objective: ObjectiveName): 1 | 2 {
+/** Pictures of a prompt that are computed together: d3po and rebel compare two of each. */
+export function rowsPerPrompt(objective: ObjectiveName): 1 | 2 {
   return objective === "d3po" || objective === "rebel" ? 2 : 1;
 }
 
 /** Settings of the objectives other than rocm; the meaning of each is in `policySchema`. */
 export interface PolicySetting {
   readonly samplesPerIteration: number;
+  readonly picturesPerPrompt: number;
   readonly updatesPerIteration: number;
   readonly innerEpochs: number;
   readonly clipRange: number;
@@ -52,13 +53,14 @@ const count = z.int().min(1).max(100_000).optional();
 export const policySchema: z.ZodType<GivenPolicy | undefined, GivenPolicy | undefined> = z
   .strictObject({
     samplesPerIteration: count.describe("Pictures sampled and scored per iteration; a multiple of batchSize x updatesPerIteration (d3po, rebel: two per prompt). Raising it steadies the gradient and costs time in proportion. Default: 32 (d3po: 20)."),
+    picturesPerPrompt: count.describe("rlcm, ddpo, dpok: pictures of each prompt in an iteration, with noise of their own; samplesPerIteration is a multiple of it. From 2 on, pictures of one prompt are compared with each other also when there are many prompts, which steadies the gradient; raising it leaves fewer prompts to an iteration. Default: 1."),
     updatesPerIteration: count.describe("Updates that an iteration's pictures are divided among. Default: 1."),
     innerEpochs: count.describe("Passes over an iteration's pictures. Raising it uses them more than once, and the clip range then holds the adapter back. Default: 1."),
     clipRange: z.number().gt(0).lt(1).optional().describe("Ratios of new to old probability beyond 1 +- this no longer count. Default: 1e-4, for log-probabilities that are means over a latent (d3po: 0.1). Not of rebel."),
     logProbReduction: z.enum(["mean", "sum"]).optional().describe("Over the numbers of a latent: `mean` as every published code, `sum` is the true log-probability and needs a far larger clipRange. Default: mean."),
     advantageClip: z.number().gt(0).optional().describe("rlcm, ddpo, dpok, rebel: advantages, in standard deviations of a prompt's rewards, are limited to +- this. Default: 10 (ddpo: 5)."),
     statisticsBuffer: count.describe("rlcm, ddpo, dpok, rebel: last rewards per prompt whose mean and deviation make the advantage. Default: 32 (ddpo: 16)."),
-    statisticsMinimum: count.describe("rlcm, ddpo, dpok, rebel: below so many rewards of a prompt, mean and deviation are those of the iteration's pictures. Default: 16."),
+    statisticsMinimum: count.describe("rlcm, ddpo, dpok, rebel: below so many rewards of a prompt, mean and deviation are those of the iteration's pictures. Default: 16, or picturesPerPrompt where that is from 2 to 15."),
     lastStepNoise: z.boolean().optional().describe("rlcm, rebel: true scores the last step as if it added noise, as RLCM's code does; the paper's last step is deterministic. Default: false."),
     eta: z.number().gt(0).max(1).optional().describe("ddpo, dpok, d3po, rebel with DDIM: share of DDIM's noise; 1 is ancestral sampling. Default: 1."),
     rewardWeight: z.number().min(0).optional().describe("dpok: weight of the policy gradient. Default: 10."),
@@ -77,19 +79,20 @@ export const policySchema: z.ZodType<GivenPolicy | undefined, GivenPolicy | unde
 
 const unclipped = { samplesPerIteration: 32, updatesPerIteration: 1, innerEpochs: 1, logProbReduction: "mean" } as const;
 const common = { ...unclipped, clipRange: 1e-4 } as const;
+const grouped = { picturesPerPrompt: 1 } as const;
 const advantages = { advantageClip: 10, statisticsBuffer: 32, statisticsMinimum: 16 } as const;
 
 /** The settings that an objective has, with its defaults (`docs/baselines.md` says whose). */
 const policyDefaults: Readonly<Record<PolicyObjectiveName, Partial<PolicySetting>>> = {
-  rlcm: { ...common, ...advantages, lastStepNoise: false },
-  ddpo: { ...common, ...advantages, advantageClip: 5, statisticsBuffer: 16, eta: 1 },
-  dpok: { ...common, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 5 },
+  rlcm: { ...common, ...grouped, ...advantages, lastStepNoise: false },
+  ddpo: { ...common, ...grouped, ...advantages, advantageClip: 5, statisticsBuffer: 16, eta: 1 },
+  dpok: { ...common, ...grouped, ...advantages, eta: 1, rewardWeight: 10, klWeight: 0.01, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 5 },
   d3po: { ...common, samplesPerIteration: 20, clipRange: 0.1, eta: 1, preferenceScale: 0.1 },
   rebel: { ...unclipped, ...advantages, lastStepNoise: false, eta: 1, logRatioPerReward: 1e-3, sampling: "consistency" },
 };
 
 /** What stands in for settings that an objective does not have; nothing reads them. */
-const unused: PolicySetting = { ...common, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 1, preferenceScale: 1, logRatioPerReward: 1, sampling: "consistency" };
+const unused: PolicySetting = { ...common, ...grouped, ...advantages, lastStepNoise: false, eta: 1, rewardWeight: 1, klWeight: 0, klForm: "gaussian", policyTerm: "clampedRatio", valueBaseline: false, valueLearningRate: 1e-4, valueUpdates: 1, preferenceScale: 1, logRatioPerReward: 1, sampling: "consistency" };
 
 /** All settings of a resolved configuration's objective. */
 export function policyOf({ objective, policy }: { readonly objective: ObjectiveName; readonly policy?: GivenPolicy | undefined }): PolicySetting {
@@ -149,7 +152,10 @@ export function applyObjective(input: Record<string, unknown>, source: (path: st
   const idle = given["valueBaseline"] === true ? ["statisticsBuffer", "statisticsMinimum"].find((key) => given[key] !== undefined) : undefined;
   if (idle !== undefined) fail(`expected no ${idle} with valueBaseline (at ${source(`policy.${idle}`)})`, "the learned baseline stands in the place of the statistics: leave one of the two out");
   if (foreign !== undefined) fail(`expected settings of the objective ${objective}, got ${foreign} (at ${source(`policy.${foreign}`)})`, `${objective} has ${Object.keys(own).join(", ")}`);
-  input["policy"] = { ...own, ...given };
+  const group = given["picturesPerPrompt"];
+  // Else what a group is for, comparing its pictures with each other, would begin only when a prompt comes again.
+  const minimum = typeof group === "number" && group > 1 && own.statisticsMinimum !== undefined ? { statisticsMinimum: Math.min(own.statisticsMinimum, group) } : {};
+  input["policy"] = { ...own, ...minimum, ...given };
   for (const [key, value] of Object.entries({ ...outerDefaults[objective], ...(isDiffusion && diffusionDefaults) })) input[key] ??= value;
   if (isDiffusion && (input["lora"] === undefined || isObject(input["lora"]))) input["lora"] = { ...diffusionLora, ...input["lora"] };
 }
@@ -161,10 +167,13 @@ export function checkPolicy(config: { readonly objective: ObjectiveName; readonl
   const fail = (message: string, hint: string): never => {
     throw new UsageError("config-invalid", `configuration: ${message}`, hint);
   };
-  const { samplesPerIteration: samples, updatesPerIteration: updates, statisticsBuffer, statisticsMinimum, lastStepNoise } = policyOf(config);
-  const perPrompt = picturesPerPrompt(objective);
+  const { samplesPerIteration: samples, picturesPerPrompt: group, updatesPerIteration: updates, statisticsBuffer, statisticsMinimum, lastStepNoise } = policyOf(config);
+  const perPrompt = rowsPerPrompt(objective);
   const unit = batchSize * updates * perPrompt;
-  if (samples % unit !== 0) fail(`expected a multiple of ${unit} samples per iteration (batchSize ${batchSize} × updatesPerIteration ${updates}${perPrompt === 2 ? " × 2 pictures per prompt" : ""}), got ${samples} (at ${source("policy.samplesPerIteration")})`, `for example ${Math.ceil(samples / unit) * unit}`);
+  let enough = samples;
+  while (enough % unit !== 0 || enough % group !== 0) enough++;
+  if (samples % unit !== 0) fail(`expected a multiple of ${unit} samples per iteration (batchSize ${batchSize} × updatesPerIteration ${updates}${perPrompt === 2 ? " × 2 pictures per prompt" : ""}), got ${samples} (at ${source("policy.samplesPerIteration")})`, `for example ${enough}`);
+  if (samples % group !== 0) fail(`expected a multiple of picturesPerPrompt ${group} as samples per iteration, got ${samples} (at ${source("policy.samplesPerIteration")})`, `for example ${enough}`);
   if (samples < 2) fail(`expected at least 2 samples per iteration, got ${samples} (at ${source("policy.samplesPerIteration")})`, "an advantage compares pictures with each other");
   if (statisticsMinimum > statisticsBuffer) fail(`expected statisticsMinimum of at most statisticsBuffer ${statisticsBuffer}, got ${statisticsMinimum} (at ${source("policy.statisticsMinimum")})`, "a buffer can never hold more");
   if ((objective === "rlcm" || objective === "rebel") && !needsDiffusion(config) && steps === 1 && !lastStepNoise) fail(`expected at least 2 steps with the objective ${objective}, got 1 (at ${source("steps")})`, "the last step is deterministic and cannot be learnt from; or set policy.lastStepNoise");

@@ -158,6 +158,20 @@ describe("one update per iteration", () => {
   });
 });
 
+describe("several pictures of each prompt", () => {
+  it("are compared with each other alone, from the first iteration on", async () => {
+    const path = join(folder, "by-prompt.mjs");
+    // All pictures of a prompt are equally good.
+    await writeFile(path, "export default { score: (_pictures, prompts) => prompts.map((prompt) => prompt.length) };\n");
+    const changes = { iterations: 2, batchSize: 2, rewards: [{ name: "by-prompt", path }] };
+    const lines = await linesOf(await train("by-prompt-1", "rlcm", { ...changes, policy: { samplesPerIteration: 8 } }));
+    expect(lines[0]!.gradNorm).toBeGreaterThan(0);
+    const grouped = await runInProcess("train", "-c", await writeConfig("by-prompt-4", "rlcm", { ...changes, policy: { samplesPerIteration: 8, picturesPerPrompt: 4 } }), "--out", join(folder, "by-prompt-4"));
+    expect(grouped.stderr).toMatch(/gradient.*the reward gives all pictures of a prompt the same number; use another reward, or more policy\.picturesPerPrompt/);
+    expect(grouped.code).toBe(2);
+  });
+});
+
 describe("rebel", () => {
   it("tunes a diffusion model too, from pictures of two first latents", async () => {
     const lines = await linesOf(await train("rebel-ddim", "rebel", { iterations: 3, batchSize: 2, policy: { samplesPerIteration: 8, innerEpochs: 2, sampling: "ddim" } }));
@@ -215,6 +229,8 @@ describe("bad settings", () => {
     [/expected no timesteps with the objective dpok/, "dpok", { timesteps: "skipping" }],
     [/expected settings of the objective rlcm, got klWeight .*setting policy\.klWeight.*rlcm has samplesPerIteration/, "rlcm", { policy: { klWeight: 1 } }],
     [/expected a multiple of 6 samples per iteration \(batchSize 3 × updatesPerIteration 2\), got 10 .*for example 12/, "rlcm", { batchSize: 3, policy: { samplesPerIteration: 10, updatesPerIteration: 2 } }],
+    [/expected a multiple of picturesPerPrompt 3 as samples per iteration, got 8 .*for example 12/, "ddpo", { batchSize: 2, policy: { samplesPerIteration: 8, picturesPerPrompt: 3 } }],
+    [/expected settings of the objective d3po, got picturesPerPrompt/, "d3po", { policy: { picturesPerPrompt: 2 } }],
     [/expected statisticsMinimum of at most statisticsBuffer 4, got 16/, "rlcm", { policy: { statisticsBuffer: 4 } }],
     [/expected no statisticsBuffer with valueBaseline/, "dpok", { policy: { valueBaseline: true, statisticsBuffer: 16 } }],
     [/expected settings of the objective ddpo, got valueBaseline/, "ddpo", { policy: { valueBaseline: true } }],

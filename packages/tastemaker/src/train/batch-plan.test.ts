@@ -18,6 +18,13 @@ describe("samples of a run", () => {
     expect(apart).toEqual(together);
   });
 
+  it("come several times after each other where a prompt is to have several pictures, with noise of their own", () => {
+    const [single, grouped] = [planSamples(prompts, 0, 10, options), planSamples(prompts, 0, 30, { ...options, picturesPerPrompt: 3 })];
+    expect(grouped.map(({ prompt }) => prompt)).toEqual(single.flatMap(({ prompt }) => [prompt, prompt, prompt]));
+    expect(new Set(grouped.map(({ noise }) => noise.latent.join())).size).toBe(30);
+    expect(grouped.map(({ index }) => index)).toEqual(Array.from({ length: 30 }, (_, index) => index));
+  });
+
   it("have noise of their own for every draw and step of the sampled divergence", () => {
     const samples = planSamples(prompts, 4, 2, options);
     const both = divergenceNoise(samples, 2, options);

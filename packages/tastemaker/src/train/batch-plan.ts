@@ -11,20 +11,21 @@ export interface Sample {
 
 /**
  * Samples `first` … `first + count − 1` of a run, each a function of (seed, index) alone. Every prompt comes once per pass through the list, in
- * an order drawn anew for each pass.
+ * an order drawn anew for each pass, with `picturesPerPrompt` (1) samples after each other.
  */
-export function planSamples(prompts: readonly string[], first: number, count: number, options: { readonly seed: number; readonly latentShape: readonly number[]; readonly steps: number }): Sample[] {
-  const { seed, latentShape, steps } = options;
+export function planSamples(prompts: readonly string[], first: number, count: number, options: { readonly seed: number; readonly latentShape: readonly number[]; readonly steps: number; readonly picturesPerPrompt?: number }): Sample[] {
+  const { seed, latentShape, steps, picturesPerPrompt = 1 } = options;
   let pass = -1;
   let order = new Uint32Array();
   return Array.from({ length: count }, (_, offset) => {
     const index = first + offset;
-    const wanted = Math.floor(index / prompts.length);
+    const place = Math.floor(index / picturesPerPrompt);
+    const wanted = Math.floor(place / prompts.length);
     if (wanted !== pass) {
       pass = wanted;
       order = Uint32Array.from(permutation({ seed, stream: "prompts", indices: [pass] }, prompts.length));
     }
-    return { index, prompt: prompts[order[index % prompts.length]!]!, noise: pictureNoise({ seed, stream: "noise", index }, latentShape, steps) };
+    return { index, prompt: prompts[order[place % prompts.length]!]!, noise: pictureNoise({ seed, stream: "noise", index }, latentShape, steps) };
   });
 }
 

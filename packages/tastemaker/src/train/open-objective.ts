@@ -1,6 +1,6 @@
 import { guidanceEmbedding, scopeOf } from "@tastemaker/diffusion";
 import { type Backend, InternalError, weight } from "@tastemaker/tensor";
-import { picturesPerPrompt, policyOf } from "../config/policy-setting.ts";
+import { policyOf, rowsPerPrompt } from "../config/policy-setting.ts";
 import type { TrainConfig } from "../config/train-config.ts";
 import { AdaptedNetwork } from "../models/adapted-network.ts";
 import type { AdapterLayout } from "../models/adapter.ts";
@@ -78,7 +78,7 @@ async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const { objective, batchSize, seed } = config;
   if (objective === "rocm") throw new InternalError("training: expected a policy objective, got rocm");
   const settings = policyOf(config);
-  const perPrompt = picturesPerPrompt(objective);
+  const perPrompt = rowsPerPrompt(objective);
   const rows = batchSize * perPrompt;
   const weights = samplerParts(model);
   const schedule = scheduleOf(config, model);
@@ -89,10 +89,10 @@ async function openPolicy(parts: ObjectiveParts): Promise<Objective> {
   const loss = await PolicyLoss.open(objective, settings, { config: model.unet, shape: [rows, ...model.latentShape] }, backend);
   const sampler = await PolicySampler.open(network, schedule, weights, backend);
   const { latentShape, imageSize } = model;
-  const promptsPerIteration = settings.samplesPerIteration / perPrompt;
+  const plannedPerIteration = settings.samplesPerIteration / perPrompt;
   const pairs = perPrompt === 1 ? "none" : objective === "d3po" ? "one latent" : "two latents";
   const value = settings.valueBaseline ? await ValueBaseline.open(valueLayoutOf(model), { config: model.unet, batchSize: rows, contextShape: contexts.shape }, backend) : undefined;
-  return policyObjective({ config, objective, network, loss, value, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, promptsPerIteration, pairs } });
+  return policyObjective({ config, objective, network, loss, value, rollout: { sampler, schedule, contexts, rewards, prompts, seed, latentShape, imageSize, batchSize, plannedPerIteration, picturesPerPrompt: settings.picturesPerPrompt, pairs } });
 }
 
 /**

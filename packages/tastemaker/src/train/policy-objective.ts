@@ -163,7 +163,7 @@ export function policyObjective(parts: PolicyParts): Objective {
     zeroGradientCure:
       objective === "d3po"
         ? "the reward prefers neither picture of any pair; use another reward, or more policy.samplesPerIteration"
-        : "the reward gives all pictures of an iteration the same number; use another reward, or more policy.samplesPerIteration",
+        : `the reward gives all pictures of ${settings.picturesPerPrompt > 1 ? "a prompt" : "an iteration"} the same number; use another reward, or more policy.${settings.picturesPerPrompt > 1 ? "picturesPerPrompt" : "samplesPerIteration"}`,
     iterate: async (state, update) => {
       const { iteration } = state;
       const rollout = await makeRollout(iteration, state.parameters, options);

@@ -19,10 +19,12 @@ export interface RolloutOptions {
   readonly latentShape: readonly number[];
   /** Side of a picture in pixels. */
   readonly imageSize: number;
-  /** Prompts computed together. */
+  /** Planned pictures computed together. */
   readonly batchSize: number;
-  /** Prompts per iteration; a multiple of `batchSize`. */
-  readonly promptsPerIteration: number;
+  /** Pictures per iteration, of pairs only the first ones; a multiple of `batchSize` and of `picturesPerPrompt`. */
+  readonly plannedPerIteration: number;
+  /** Pictures of a prompt that follow each other in the plan. */
+  readonly picturesPerPrompt: number;
   /** Two pictures of each prompt instead of one: from one first latent, or from two. */
   readonly pairs: "none" | "one latent" | "two latents";
 }
@@ -45,11 +47,11 @@ interface PlannedRow {
 
 /** The rows of an iteration, each a function of (seed, place in the whole run): neither the size of a batch nor an interruption matters. */
 function planRows(iteration: number, options: RolloutOptions): PlannedRow[][] {
-  const { prompts, seed, latentShape, schedule, batchSize, promptsPerIteration, pairs } = options;
+  const { prompts, seed, latentShape, schedule, batchSize, plannedPerIteration, picturesPerPrompt, pairs } = options;
   // `pictureNoise` counts steps, of which the last takes no noise.
   const steps = noiseCount(schedule) + 1;
-  const samples = planSamples(prompts, iteration * promptsPerIteration, promptsPerIteration, { seed, latentShape, steps });
-  return Array.from({ length: promptsPerIteration / batchSize }, (_, batch) => {
+  const samples = planSamples(prompts, iteration * plannedPerIteration, plannedPerIteration, { seed, latentShape, steps, picturesPerPrompt });
+  return Array.from({ length: plannedPerIteration / batchSize }, (_, batch) => {
     const first = samples.slice(batch * batchSize, (batch + 1) * batchSize);
     if (pairs === "none") return first;
     const second = first.map(({ index, prompt, noise: { latent } }) => {
