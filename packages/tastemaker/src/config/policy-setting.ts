@@ -170,8 +170,8 @@ export function checkPolicy(config: { readonly objective: ObjectiveName; readonl
   const { samplesPerIteration: samples, picturesPerPrompt: group, updatesPerIteration: updates, statisticsBuffer, statisticsMinimum, lastStepNoise } = policyOf(config);
   const perPrompt = rowsPerPrompt(objective);
   const unit = batchSize * updates * perPrompt;
-  let enough = samples;
-  while (enough % unit !== 0 || enough % group !== 0) enough++;
+  let enough = Math.ceil(samples / unit) * unit;
+  while (enough % group !== 0) enough += unit;
   if (samples % unit !== 0) fail(`expected a multiple of ${unit} samples per iteration (batchSize ${batchSize} × updatesPerIteration ${updates}${perPrompt === 2 ? " × 2 pictures per prompt" : ""}), got ${samples} (at ${source("policy.samplesPerIteration")})`, `for example ${enough}`);
   if (samples % group !== 0) fail(`expected a multiple of picturesPerPrompt ${group} as samples per iteration, got ${samples} (at ${source("policy.samplesPerIteration")})`, `for example ${enough}`);
   if (samples < 2) fail(`expected at least 2 samples per iteration, got ${samples} (at ${source("policy.samplesPerIteration")})`, "an advantage compares pictures with each other");

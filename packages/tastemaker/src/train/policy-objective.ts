@@ -159,11 +159,12 @@ export function policyObjective(parts: PolicyParts): Objective {
     }
     return rollout.batches.map((walk, index) => ({ walk, targetsAt: () => targets.slice(index * rows, (index + 1) * rows) }));
   };
+  const [compared, cure] = settings.picturesPerPrompt > 1 ? ["a prompt", "picturesPerPrompt"] : ["an iteration", "samplesPerIteration"];
   return {
     zeroGradientCure:
       objective === "d3po"
         ? "the reward prefers neither picture of any pair; use another reward, or more policy.samplesPerIteration"
-        : `the reward gives all pictures of ${settings.picturesPerPrompt > 1 ? "a prompt" : "an iteration"} the same number; use another reward, or more policy.${settings.picturesPerPrompt > 1 ? "picturesPerPrompt" : "samplesPerIteration"}`,
+        : `the reward gives all pictures of ${compared} the same number; use another reward, or more policy.${cure}`,
     iterate: async (state, update) => {
       const { iteration } = state;
       const rollout = await makeRollout(iteration, state.parameters, options);
