@@ -1,8 +1,10 @@
-import { writeFile } from "node:fs/promises";
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { startScript, withTemporaryFolder } from "../testing/child.ts";
+import { sourceFlags, startScript, withTemporaryFolder } from "../testing/child.ts";
 
 const source = JSON.stringify(fileURLToPath(new URL("interrupt.ts", import.meta.url)));
 
@@ -29,5 +31,26 @@ describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
       await new Promise((done) => setTimeout(done, 200));
       stuck.child.kill("SIGINT");
       expect(await stuck.finished).toMatchObject({ code: 130, stdout: "started;" });
+    }));
+
+  it("is not needed where the process that started the command ends", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = join(folder, "work.mts");
+      await writeFile(
+        path,
+        `import { writeFileSync } from "node:fs";
+         import { withInterrupt } from ${source};
+         await withInterrupt(() => undefined, async (signal) => {
+           process.send?.("started");
+           while (!signal.aborted) await new Promise((done) => setTimeout(done, 10));
+         });
+         writeFileSync(process.argv[2], "saved");`,
+      );
+      const saved = join(folder, "saved");
+      const child = fork(path, [saved], { execArgv: [...sourceFlags] });
+      await once(child, "message");
+      child.disconnect();
+      const [code] = (await once(child, "exit")) as [number | null];
+      expect([code, await readFile(saved, "utf8")]).toEqual([0, "saved"]);
     }));
 });

@@ -23,7 +23,7 @@ export interface ChildOptions {
 
 /**
  * Runs a command of this very program (from sources or compiled, as this process) and waits for its end. It is a process group of its own, so that Ctrl-C reaches it once, through
- * `signal`, and not a second time from the terminal, which would stop it at once.
+ * `signal`, and not a second time from the terminal, which would stop it at once. The channel to it carries nothing: when this process is killed, the command sees it close, saves and stops.
  */
 export async function runChild(args: readonly string[], { log, cache, signal }: ChildOptions): Promise<ChildEnd> {
   await ensureFolder(dirname(log));
@@ -35,7 +35,7 @@ export async function runChild(args: readonly string[], { log, cache, signal }: 
     const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, "--json", ...args], {
       detached: true,
       env: { ...process.env, TASTEMAKER_CACHE: cache },
-      stdio: ["ignore", "pipe", file.fd],
+      stdio: ["ignore", "pipe", file.fd, "ipc"],
       windowsHide: true,
     });
     let stdout = "";

@@ -72,7 +72,7 @@ async function makeRuns({ budget, selection, paths, jobs }: Parts, { output, sig
       const done = specs.filter((spec) => !open.includes(spec));
       progress = new ExperimentProgress(options, { runs: done.length, seconds: totalSeconds(done, budget, calibration) });
     }
-    failures.push(...(await runPool(open, { budget, calibration, base, paths, signal }, options, progress)));
+    failures.push(...(await runPool(open, { budget, calibration, base, paths, signal, note }, options, progress)));
     if (signal.aborted) return undefined;
   }
 }

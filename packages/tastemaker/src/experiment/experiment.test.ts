@@ -1,9 +1,10 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { tryLock } from "../storage/run-lock.ts";
 import { type Finished, runTastemaker, type Started, startTastemaker } from "../testing/child.ts";
 import { runInProcess } from "../testing/in-process.ts";
 import { tinyHeldOutPrompts, tinyPrompts, writeTinyWorld } from "../testing/tiny-world.ts";
@@ -130,6 +131,26 @@ describe("an experiment", () => {
     const third = await runTastemaker("--json", ...paper("killed"));
     expect(third.code, third.stderr).toBe(0);
     expect(await recordsOf("killed")).toEqual(await recordsOf("whole"));
+  });
+
+  it("waits for a process of a killed experiment that takes a run while it is being started", async () => {
+    await mkdir(resultsOf("raced"), { recursive: true });
+    await cp(join(resultsOf("whole"), "calibration.json"), join(resultsOf("raced"), "calibration.json"));
+    const trial = "search/aesthetic/rlcm/rate-0.0005/seed-0";
+    const [spec, lock] = [`specs/${trial}.json`, `runs/${trial}/lock`].map((path) => join(folder, "raced-work", "tiny", path));
+    const started = startTastemaker("--json", "experiment", "search", ...optionsOf("raced"), "--methods", "rlcm");
+    // Written when the run is found to be free, and a second before its process takes the lock.
+    while (!existsSync(spec!)) await sleep(5);
+    await mkdir(dirname(lock!), { recursive: true });
+    const taken = await tryLock(lock!);
+    if (!("lock" in taken)) throw new Error("expected a free lock");
+    let said = "";
+    started.child.stderr!.on("data", (chunk: string) => (said += chunk));
+    await vi.waitUntil(() => said.includes(`waiting for process ${process.pid}`), 30_000);
+    await taken.lock.release();
+    const { code, stderr } = await started.finished;
+    expect(code, stderr).toBe(0);
+    expect((await recordsOf("raced")).get(trial)).toEqual((await recordsOf("whole")).get(trial));
   });
 
   it("says what is done", async () => {

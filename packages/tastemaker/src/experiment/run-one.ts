@@ -26,13 +26,15 @@ export interface RunContext {
   readonly base: BaseRecord;
   readonly paths: ExperimentPaths;
   readonly signal: AbortSignal;
+  readonly note: (text: string) => void;
 }
 
 /** Waits for a run that a killed experiment left running; it saves where it is and ends by itself. */
-async function waitForLock(path: string, signal: AbortSignal): Promise<void> {
-  while (existsSync(path) && !signal.aborted) {
+async function waitForLock(path: string, { signal, note }: RunContext): Promise<void> {
+  for (let isSaid = false; existsSync(path) && !signal.aborted; isSaid = true) {
     const taken = await tryLock(path);
     if ("lock" in taken) return taken.lock.release();
+    if (!isSaid) note(`waiting for process ${taken.holder.pid} on ${taken.holder.host} (lock ${path})`);
     await sleep(500, undefined, { signal }).catch(() => undefined);
   }
 }
@@ -49,9 +51,10 @@ async function hasBegun(run: string, specFile: string, spec: RunSpec): Promise<b
 }
 
 /** Trains or goes on training; false when Ctrl-C stopped it. @throws ChildFailure */
-async function trainRun(spec: RunSpec, { paths, signal }: RunContext): Promise<boolean> {
+async function trainRun(spec: RunSpec, context: RunContext): Promise<boolean> {
+  const { paths, signal } = context;
   const { run, log } = specPaths(paths, spec.id);
-  await waitForLock(runPaths(run).lock, signal);
+  await waitForLock(runPaths(run).lock, context);
   if (signal.aborted) return false;
   const isBegun = await hasBegun(run, join(paths.work, "specs", `${spec.id}.json`), spec);
   if (isBegun && (await findLatestCheckpoint(run))?.step === spec.iterations) return true;
@@ -60,7 +63,10 @@ async function trainRun(spec: RunSpec, { paths, signal }: RunContext): Promise<b
   // Asked to stop, a run may still have come to its end.
   if ((await findLatestCheckpoint(run).catch(() => undefined))?.step === spec.iterations && end.code === 0) return true;
   if (signal.aborted) return false;
-  throw await failureOf(end, shellLine(args), log);
+  const failure = await failureOf(end, shellLine(args), log);
+  // A process of a killed experiment that was just starting took it in the meantime.
+  if (failure.code === "run-locked") return trainRun(spec, context);
+  throw failure;
 }
 
 /** Scores of the trained model on the final prompts; undefined when Ctrl-C stopped it. @throws ChildFailure, UsageError `base-changed` */

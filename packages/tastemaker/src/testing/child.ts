@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const packageRoot: string = fileURLToPath(new URL("../../", import.meta.url));
-const sourceFlags: readonly string[] = ["--import", "tsx", "--conditions=@tastemaker/source"];
+/** Flags with which Node runs TypeScript from source. */
+export const sourceFlags: readonly string[] = ["--import", "tsx", "--conditions=@tastemaker/source"];
 
 /** What a finished process left. */
 export interface Finished {
