@@ -4,7 +4,8 @@ import { z } from "zod";
 import { readConfigFile } from "../config/load-config.ts";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { printCaption } from "../worlds/emoji/scene.ts";
-import { goldMetrics, paperMetrics, type TrainedReward, trainedRewards } from "./run-record.ts";
+import { goldMetrics, type Method, methods, paperMetrics, type TrainedReward, trainedRewards } from "./run-record.ts";
+import { type Searched, searched } from "./selection.ts";
 
 /** What the experiments train and measure on. */
 export interface ExperimentWorld {
@@ -20,6 +21,14 @@ export interface ExperimentWorld {
   readonly places: Readonly<Record<string, string>>;
   /** Settings of all runs beyond those of the methods, as `--set` takes them. */
   readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** What a method gets that others do not. */
+export interface Extra {
+  /** Training, as a multiple of the budget's `trainSeconds` (default 1). */
+  readonly times?: number | undefined;
+  /** Settings as `--set` takes them, over those of the experiment. */
+  readonly settings?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** How much work an experiment is. */
@@ -44,6 +53,10 @@ export interface Budget {
   /** Evaluations during training, besides that of the untrained model; of diffusion models, whose pictures cost several times more, `diffusionLooks`. */
   readonly looks: number;
   readonly diffusionLooks: number;
+  /** Rows of Table 1 that are trained; all where it is left out. */
+  readonly methods?: readonly Method[] | undefined;
+  /** What single methods (all ROCM together) get that others do not. */
+  readonly extras?: Readonly<Partial<Record<Searched, Extra>>> | undefined;
   readonly world: ExperimentWorld;
 }
 
@@ -62,10 +75,18 @@ const embeddedWorld: ExperimentWorld = {
 
 const common = { searchRewards: ["pick-score"], world: embeddedWorld } as const;
 
+/** Updates from 64 pictures, eight of each of eight prompts, that are compared with each other: what policy gradients learn from soonest in this world (docs/log.md). */
+const groupsOfEight = { batchSize: 32, "policy.samplesPerIteration": 64, "policy.picturesPerPrompt": 8 } as const;
+
 /** The budgets that have a name; times are in docs/experiments.md. */
-export const budgets: Readonly<Record<"quick" | "standard" | "full", Budget>> = {
+export const budgets: Readonly<Record<"quick" | "standard" | "race" | "full", Budget>> = {
   quick: { ...common, name: "quick", trainSeconds: 12, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], betas: [3, 30], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
   standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
+  race: {
+    ...{ ...common, name: "race", trainSeconds: 45, seeds: 3, rewards: ["pick-score"], searchFactors: [2, 10], betas: [5, 25], finalPrompts: 500, curvePrompts: 64, looks: 24, diffusionLooks: 5 },
+    methods: ["rocm-kl", "rlcm", "ddpo"],
+    extras: { rlcm: { times: 8, settings: groupsOfEight }, ddpo: { times: 16, settings: groupsOfEight } },
+  },
   full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };
 
@@ -85,6 +106,8 @@ const budgetFile = z.strictObject({
   curvePrompts: count,
   looks: count.max(100),
   diffusionLooks: count.max(100),
+  methods: z.array(z.enum(methods)).min(1).optional(),
+  extras: z.partialRecord(z.enum(searched), z.strictObject({ times: z.number().gt(0).max(1000).optional(), settings: z.record(z.string(), z.unknown()).optional() })).optional(),
   world: z
     .strictObject({
       models: z.strictObject({ emoji: z.string().min(1), "emoji-teacher": z.string().min(1) }),

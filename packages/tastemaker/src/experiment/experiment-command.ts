@@ -20,11 +20,12 @@ import { ExperimentProgress, type Failure, openRuns, runPool } from "./run-all.t
 import { baseOf, type BaseRecord, methods, parts, trainedRewards } from "./run-record.ts";
 import { everything, parseNames, type Selection, targets } from "./selection.ts";
 
-function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions): Selection {
+function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions, budget: Budget): Selection {
+  const known = budget.methods ?? methods;
   return {
     targets: action === "search" ? ["search"] : only === undefined ? everything.targets : parseNames("part", only, targets),
     rewards: rewards === undefined ? trainedRewards : parseNames("reward", rewards, trainedRewards),
-    methods: rows === undefined ? methods : parseNames("method", rows, methods),
+    methods: rows === undefined ? known : parseNames("method", rows, known),
   };
 }
 
@@ -120,7 +121,7 @@ async function showStatus({ budget, selection, paths, jobs }: Parts, { output }:
 export async function runExperiment(options: ExperimentOptions, context: CommandContext): Promise<void> {
   const { output } = context;
   const budget = await readBudget(options.budget);
-  const given: Parts = { budget, selection: selectionOf(options), paths: experimentPaths(budget, options.out, options.work), jobs: options.jobs ?? availableParallelism() };
+  const given: Parts = { budget, selection: selectionOf(options, budget), paths: experimentPaths(budget, options.out, options.work), jobs: options.jobs ?? availableParallelism() };
   const { paths } = given;
   if (options.action === "status") return showStatus(given, context);
   if (options.action === "report") {

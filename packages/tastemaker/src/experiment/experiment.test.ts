@@ -234,6 +234,7 @@ describe("bad input is one message", () => {
     [["--only", "table7"], /table7/],
     [["--rewards", "beauty"], /beauty/],
     [["--methods", "rocm"], /rocm/],
+    [["--budget", "race", "--methods", "d3po"], /method: expected one of rocm-kl, rlcm, ddpo, got "d3po"/],
     [["--budget", "missing.json"], /missing\.json/],
   ])("%j", async (args, message) => {
     const { code, stderr } = await runInProcess("experiment", "status", ...args);

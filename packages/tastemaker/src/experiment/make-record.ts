@@ -41,7 +41,7 @@ export interface RunFacts {
 
 /** The record of a run from its `metrics.jsonl`. */
 export function makeRecord(spec: RunSpec, lines: readonly MetricsLine[], { command, environment, secondsPerIteration, final, watch }: RunFacts): RunRecord {
-  const perIteration = rewardEvaluationsOf(spec.method);
+  const perIteration = rewardEvaluationsOf(spec);
   const last = lines.at(-1);
   return {
     format: "tastemaker-experiment-run/1",

@@ -3,7 +3,7 @@ import { resolveTrainConfig } from "../config/load-config.ts";
 import { objects } from "../worlds/emoji/vocabulary.ts";
 import { animalWords, type Budget, budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
-import { betaOf, neededMethods, neededRates, planOutline, planPaper, publishedRates, type SearchResult, type SweepResult } from "./plan.ts";
+import { betaOf, neededMethods, neededRates, planOutline, planPaper, publishedRates, rewardEvaluationsOf, type SearchResult, type SweepResult } from "./plan.ts";
 import { divergenceMethods, methods, type RunSpec, trainedRewards } from "./run-record.ts";
 import { everything, searched, type Selection } from "./selection.ts";
 
@@ -83,6 +83,28 @@ describe("the plan of the paper", () => {
   it("sweeps the other divergences at the curvature of KL", () => {
     // dD/ds at 0: KL 1/2, Hellinger and JS 1/8 (the specification's table).
     expect([betaOf("rocm-kl", 3, 2), betaOf("rocm-js", 3, 2), betaOf("rocm-hellinger", 3, 2)]).toEqual([6, 24, 24]);
+  });
+});
+
+describe("a budget in which methods get more than others", () => {
+  const race = planPaper(budgets.race, calibration, spreads, search, sweep, { ...everything, methods: budgets.race.methods! });
+
+  it("trains them for longer, with their own settings, and the others as ever", () => {
+    for (const { id, method, iterations, settings } of race) {
+      const seconds = calibration.secondsPerIteration[method]!;
+      const times = { "rocm-kl": 1, rlcm: 8, ddpo: 16 }[method as "rocm-kl" | "rlcm" | "ddpo"];
+      expect(Math.abs(iterations * seconds - 45 * times), id).toBeLessThanOrEqual(seconds / 2);
+      expect([settings["policy.samplesPerIteration"], settings["policy.picturesPerPrompt"], settings["batchSize"]], id).toEqual(method === "rocm-kl" ? [undefined, undefined, 4] : [64, 8, 32]);
+      expect(rewardEvaluationsOf({ settings }), id).toBe(method === "rocm-kl" ? 4 : 64);
+    }
+    expect(new Set(race.map(({ method }) => method))).toEqual(new Set(budgets.race.methods));
+  });
+
+  it("consists of configurations that training accepts", () => {
+    for (const { id, settings, learningRate, seed, iterations } of race) {
+      const given = { ...settings, learningRate, seed, iterations };
+      expect(resolveTrainConfig(undefined, Object.entries(given).map(([path, value]) => ({ path, value, option: path }))), id).toMatchObject({ iterations });
+    }
   });
 });
 

@@ -25,8 +25,8 @@ const neat = (value: number): number => Number(value.toPrecision(2));
 const picturesPerIteration = { rocm: 4, other: 8 } as const;
 
 /** Pictures whose reward an iteration asks for. */
-export function rewardEvaluationsOf(method: Method): number {
-  return searchedOf(method) === "rocm" ? picturesPerIteration.rocm : picturesPerIteration.other;
+export function rewardEvaluationsOf({ settings }: Pick<RunSpec, "settings">): number {
+  return Number(settings["policy.samplesPerIteration"] ?? settings["batchSize"]);
 }
 
 const kindOf = (method: DivergenceMethod): "js" | "kl" | "hellinger" | "fisher" => method.slice("rocm-".length) as "js" | "kl" | "hellinger" | "fisher";
@@ -49,13 +49,18 @@ function metricSetting({ world }: Budget, name: string): string | { name: string
   return path === undefined ? name : { name, path };
 }
 
+/** Training of one run of a method. */
+export function trainSecondsOf({ trainSeconds, extras }: Budget, method: Method): number {
+  return trainSeconds * (extras?.[searchedOf(method)]?.times ?? 1);
+}
+
 type Choice = Pick<RunSpec, "part" | "reward" | "method" | "beta" | "learningRate" | "seed" | "isScored"> & { readonly id: string };
 
 /** @throws InternalError for a method that was not calibrated */
 function specOf(budget: Budget, calibration: Calibration, choice: Choice): RunSpec {
   const seconds = calibration.secondsPerIteration[choice.method];
   if (seconds === undefined) throw new InternalError(`experiment: expected the seconds per iteration of ${choice.method}, got none`);
-  return specOfLength(budget, Math.max(1, Math.round(budget.trainSeconds / seconds)), choice);
+  return specOfLength(budget, Math.max(1, Math.round(trainSecondsOf(budget, choice.method) / seconds)), choice);
 }
 
 function specOfLength(budget: Budget, iterations: number, choice: Choice): RunSpec {
@@ -66,6 +71,7 @@ function specOfLength(budget: Budget, iterations: number, choice: Choice): RunSp
   const settings: Record<string, unknown> = {
     ...world.settings,
     ...methodSettings(method),
+    ...budget.extras?.[searchedOf(method)]?.settings,
     model: world.models[baseOf(method)],
     prompts: isAnimals ? world.animals : world.prompts,
     rewards: [metricSetting(budget, reward)].map((setting) => (typeof setting === "string" ? { name: setting } : setting)),

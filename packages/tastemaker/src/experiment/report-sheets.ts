@@ -7,6 +7,7 @@ import { type BetaChoice, chosenBeta } from "./choose-beta.ts";
 import type { Records } from "./choose.ts";
 import { keptPictures, readStrip } from "./kept-pictures.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
+import { trainSecondsOf } from "./plan.ts";
 import { baseOf, isDivergenceMethod, type Method, methods, type RunSpec, type TrainedReward } from "./run-record.ts";
 
 /** A sheet of the report, not drawn yet. */
@@ -30,6 +31,12 @@ function shownSpec({ records, choices }: SheetInput, reward: TrainedReward, meth
   return [...records.values()].map(({ spec }) => spec).find((spec) => spec.reward === reward && spec.method === method && spec.beta === beta && spec.seed === 1 && (isAnimals ? spec.part === "animals" : spec.part === "main" || spec.part === "sweep"));
 }
 
+/** What a row is besides its method; undefined where there is nothing to say. */
+function noteOf({ method, beta }: RunSpec, budget: Budget): string | undefined {
+  const seconds = trainSecondsOf(budget, method);
+  return beta !== null ? `β = ${beta}` : seconds !== budget.trainSeconds ? `${seconds} s` : undefined;
+}
+
 async function sheetOf(input: SheetInput, reward: TrainedReward, isAnimals: boolean): Promise<PictureSheetRow[]> {
   const rows: PictureSheetRow[] = [];
   const bases = new Set<string>();
@@ -41,7 +48,8 @@ async function sheetOf(input: SheetInput, reward: TrainedReward, isAnimals: bool
     if (base === undefined || tuned === undefined) continue;
     if (!bases.has(baseOf(method))) rows.push({ label: baseOf(method) === "emoji" ? "Consistency model" : "Diffusion model", note: "untrained", pictures: base });
     bases.add(baseOf(method));
-    rows.push({ label: methodStyles[method].label, ...(spec.beta === null ? {} : { note: `β = ${spec.beta}` }), pictures: tuned });
+    const note = noteOf(spec, input.budget);
+    rows.push({ label: methodStyles[method].label, ...(note === undefined ? {} : { note }), pictures: tuned });
   }
   return rows;
 }
@@ -57,7 +65,8 @@ export async function reportSheets(input: SheetInput): Promise<ReportSheet[]> {
     if (rows.length === 0) return;
     const title = isAnimals ? `Animals, trained on ${metricLabel(reward)}` : `Trained on ${metricLabel(reward)}: same prompts, same noise`;
     const prompts = (isAnimals ? animals : heldOutPrompts).slice(0, rows[0]!.pictures.length);
-    const caption = isAnimals ? `ROCM trained on the ${animals.length} animals alone; the first ${prompts.length}, after ${budget.trainSeconds} s of training.` : `The first ${prompts.length} held-out prompts after ${budget.trainSeconds} s of training, seed 1; none was chosen by its looks.`;
+    const seconds = `${budget.trainSeconds} s${budget.extras === undefined ? "" : " (or what a row says)"}`;
+    const caption = isAnimals ? `ROCM trained on the ${animals.length} animals alone; the first ${prompts.length}, after ${seconds} of training.` : `The first ${prompts.length} held-out prompts after ${seconds} of training, seed 1; none was chosen by its looks.`;
     sheets.push({ name: isAnimals ? "figure-6" : `pictures-${reward}`, title, only: isAnimals ? "fig6" : "table1", data: { title, caption, prompts, rows } });
   };
   for (const reward of budget.rewards) await add(reward, false);

@@ -57,6 +57,13 @@ function gainsTable({ reward, heldOut, unseen, rows }: MethodTable): string {
   );
 }
 
+/** Whether all rows were trained for equally long; a budget may give single methods more. */
+function isEqualTime(rows: MethodTable["rows"]): boolean {
+  const seconds = rows.map(({ trainSeconds }) => trainSeconds);
+  // Times that were equal before they were made whole iterations differ by less.
+  return Math.max(...seconds) <= 1.25 * Math.min(...seconds);
+}
+
 /** Table 1 at a glance: for every reward what its metrics that are not trained on, and the people's preference, gained. */
 function methodSummary({ methods: tables, prompts }: Analysis): RenderedTable[] {
   const shown = methodOrder.filter((method) => tables.some(({ rows }) => rows.some((row) => row.method === method)));
@@ -75,7 +82,7 @@ function methodSummary({ methods: tables, prompts }: Analysis): RenderedTable[] 
       name: "table-1",
       title: "Table 1 at a glance",
       text: markdownTable(["trained on", ...head], rows),
-      note: `Gains over the own base model after equal training time, ${prompts} held-out prompts. "held-out": mean over the paper's metrics that are not trained on, in standard deviations of the base model's scores; "gold": the hidden preference of the world's people, in its own unit (P = σ(difference)). Bold: the best of a column (of gold, by score) and what cannot be told from it. The whole tables follow.`,
+      note: `Gains over the own base model after ${tables.every(({ rows: own }) => isEqualTime(own)) ? "equal training time" : "training times that are not equal"}, ${prompts} held-out prompts. "held-out": mean over the paper's metrics that are not trained on, in standard deviations of the base model's scores; "gold": the hidden preference of the world's people, in its own unit (P = σ(difference)). Bold: the best of a column (of gold, by score) and what cannot be told from it. The whole tables follow.`,
       only: "table1",
     },
   ];
@@ -88,7 +95,7 @@ function methodTables({ methods, equalEvaluations, prompts }: Analysis): Rendere
       name: `table-1-${table.reward}`,
       title: `Table 1: trained on ${table.reward}`,
       text: `${scoresTable(table)}\n${gainsTable(table)}`,
-      note: `Equal training time (${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of calibrated training, ${range(table.rows.map(({ iterations }) => iterations), " iterations")}); ${prompts} held-out prompts, one picture each on equal noise; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}; ${bolds}. "mean gain": over the metrics that are not trained on, in standard deviations of the own base model's scores. β by that mean over the sweep's runs, on these prompts.${brokenText(table.brokeOff)}`,
+      note: `${isEqualTime(table.rows) ? "Equal training time" : "Training times that are not equal"} (${range(table.rows.map(({ trainSeconds }) => trainSeconds), " s")} of calibrated training, ${range(table.rows.map(({ iterations }) => iterations), " iterations")}); ${prompts} held-out prompts, one picture each on equal noise; ${seedsText([...new Set(table.rows.flatMap(({ seeds }) => seeds))])}; ${bolds}. "mean gain": over the metrics that are not trained on, in standard deviations of the own base model's scores. β by that mean over the sweep's runs, on these prompts.${brokenText(table.brokeOff)}`,
       only: "table1",
     })),
     ...equalEvaluations.map((table): RenderedTable => ({
