@@ -85,7 +85,7 @@ export const budgets: Readonly<Record<"quick" | "standard" | "race" | "full", Bu
   race: {
     ...{ ...common, name: "race", trainSeconds: 45, seeds: 3, rewards: ["pick-score"], searchFactors: [2, 10], betas: [5, 25], finalPrompts: 500, curvePrompts: 64, looks: 24, diffusionLooks: 5 },
     methods: ["rocm-kl", "rlcm", "ddpo"],
-    extras: { rlcm: { times: 8, settings: groupsOfEight }, ddpo: { times: 16, settings: groupsOfEight } },
+    extras: { rlcm: { times: 8, settings: groupsOfEight }, ddpo: { times: 20, settings: groupsOfEight } },
   },
   full: { ...common, name: "full", trainSeconds: 300, seeds: 5, rewards: trainedRewards, searchRewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 64, looks: 12, diffusionLooks: 6 },
 };
