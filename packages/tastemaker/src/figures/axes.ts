@@ -1,4 +1,4 @@
-import { scaleLinear } from "d3-scale";
+import { scaleLinear, scaleSymlog } from "d3-scale";
 import { formatNumber } from "../report/html.ts";
 import { type Box, line } from "./svg.ts";
 import { label, textWidth } from "./text.ts";
@@ -31,6 +31,16 @@ export function linearAxis(values: readonly number[], from: number, to: number, 
   if (options.isTight !== true) scale.nice(2 * count);
   const format = options.format ?? formatNumber;
   return { at: (value) => scale(value), ticks: scale.ticks(count).map((value) => ({ at: scale(value), label: format(value) })) };
+}
+
+/**
+ * A tight axis from 0 to `high` that is linear up to about `linear` and logarithmic beyond, with marks at 0 and 1, 3, 10, ….
+ * @param linear above 0
+ */
+export function logAxisFromZero(high: number, linear: number, from: number, to: number): Axis {
+  const scale = scaleSymlog([0, high], [from, to]).constant(linear);
+  const decades = Array.from({ length: 12 }, (_, decade) => 10 ** (decade - 3)).flatMap((one) => [one, 3 * one]);
+  return { at: (value) => scale(value), ticks: [0, ...decades.filter((value) => value >= linear / 2 && value <= high)].map((value) => ({ at: scale(value), label: formatNumber(value) })) };
 }
 
 /** Shares as percent. */

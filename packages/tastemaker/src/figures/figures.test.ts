@@ -21,12 +21,16 @@ const shown = (text: string): string => text.replaceAll("\u00a0", " ");
 /** A curve whose gains are multiplied. */
 const scaled = ({ method, points }: TimeCurve, factor: number): TimeCurve => ({ method, points: points.map(({ seconds, value, low, high }) => ({ seconds, value: factor * value, low: factor > 0 ? factor * low : factor * high, high: factor > 0 ? factor * high : factor * low })) });
 
+/** A curve of a longer training. */
+const longer = ({ method, points }: TimeCurve, times: number): TimeCurve => ({ method, points: points.map((point) => ({ ...point, seconds: times * point.seconds })) });
+
 const figures: Readonly<Record<string, { readonly svg: string; readonly labels: readonly string[] }>> = {
   beta: { svg: betaFigure(betaData), labels: [...rewardTitles.map((title) => `${title}, KL`), "predicted (trained reward)", "actual (gold)", "best β by gold", "reward hacking", "β (weight of the divergence)", "Preference for tuned", "500 held-out", "1 to 3 training runs per point", "95 % bootstrap"] },
   "beta, 12 panels": { svg: betaFigure({ ...betaData, panels: ["KL", "JS", "Fisher"].flatMap((divergence) => betaData.panels.map((panel) => ({ ...panel, title: panel.title.replace("KL", divergence) }))) }), labels: ["PickScore, KL", "Aesthetic, Fisher", "best β = 0.03"] },
   time: { svg: timeFigure(timeData), labels: [...methodLabels, ...rewardTitles.flatMap((title) => [`Trained on ${title}`, `Gain in ${title}`]), "Training time (s)", "64 held-out prompts", "3 seeds", "95 % intervals over seeds", "ROCM-KL reaches RLCM’s end at"] },
   "time, one panel": { svg: timeFigure({ ...timeData, panels: timeData.panels.slice(0, 1) }), labels: [...methodLabels, "Training time (s)"] },
   "time, long names": { svg: timeFigure({ ...timeData, leader: "rocm-hellinger", panels: timeData.panels.map((panel) => ({ ...panel, curves: panel.curves.map((curve) => ({ ...curve, points: curve.points.map((point) => ({ ...point, seconds: point.seconds * 31.7 })) })) })) }), labels: ["RLCM’s end at", "what another method ends with", "1000"] },
+  "time, longer baselines": { svg: timeFigure({ ...timeData, panels: timeData.panels.slice(0, 1).map((panel) => ({ ...panel, curves: panel.curves.flatMap((curve) => (curve.method === "rocm-kl" ? [curve] : curve.method === "rlcm" ? [longer(curve, 8)] : curve.method === "ddpo" ? [longer(curve, 20)] : [])) })) }), labels: ["ROCM-KL", "RLCM", "DDPO", "Training time (s, logarithmic)", "0", "10", "1000"] },
   "time, a curve that leaves": { svg: timeFigure({ ...timeData, panels: timeData.panels.map((panel) => ({ ...panel, curves: panel.curves.map((curve) => scaled(curve, curve.method === "rocm-none" ? -40 : curve.method === "ddpo" || curve.method === "rlcm" ? -1 : 1)) })) }), labels: ["ROCM, β = 0: −", "RLCM and DDPO gain nothing", "may leave its panel"] },
   "matched, betas of each reward": { svg: matchedRewardFigure({ ...matchedData, panels: matchedData.panels.map((panel, index) => ({ ...panel, curves: panel.curves.map((one) => ({ ...one, beta: one.beta !== null && index > 1 ? one.beta * 100 : one.beta })) })) }), labels: ["β = 0.003 · 0.3", "β = 0.3 · 30"] },
   matched: { svg: matchedRewardFigure(matchedData), labels: ["β = 0", "β = 0.003", "β = 0.01", "β = 0.03", "β = 0.1", "β = 0.3", "RLCM", "DDPO", "Gain in PickScore", "Gain in gold", "Gain in judge", "Trained on HPSv2: judge", "64 held-out"] },

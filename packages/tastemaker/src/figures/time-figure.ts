@@ -1,6 +1,6 @@
 import type { Method } from "../experiment/run-record.ts";
 import { formatNumber } from "../report/html.ts";
-import { horizontalAxis, linearAxis, panelTitle, verticalAxis } from "./axes.ts";
+import { horizontalAxis, linearAxis, logAxisFromZero, panelTitle, verticalAxis } from "./axes.ts";
 import { composeFigure, type Panel, panelGrid } from "./compose.ts";
 import { type Estimate, isFiniteEstimate } from "./estimate.ts";
 import { endLabels, endLabelWidth } from "./end-labels.ts";
@@ -67,6 +67,9 @@ function finiteCurves(curves: readonly TimeCurve[]): TimeCurve[] {
     .filter(({ points }) => points.length > 0);
 }
 
+/** When a drawn curve ends. */
+const lastSecond = ({ points }: TimeCurve): number => points.at(-1)!.seconds;
+
 interface Catch {
   readonly method: Method;
   readonly level: number;
@@ -114,13 +117,15 @@ const leavingLabel = (method: Method, value: number): string => `${methodStyles[
 /** A panel and what is computed once for it. */
 interface ReadPanel extends TimePanel {
   readonly race: Race;
+  /** Whether some curves are so much longer than others that only a logarithmic axis shows both. */
+  readonly isLong: boolean;
   readonly span: readonly number[];
   readonly leaves: boolean;
 }
 
-function panelMarkup({ curves, race, span, leaves, metric, title }: ReadPanel, { box, isBottom }: Panel): string {
+function panelMarkup({ curves, isLong, race, span, leaves, metric, title }: ReadPanel, { box, isBottom }: Panel): string {
   const all = curves.flatMap(({ points }) => points);
-  const x = linearAxis([0, ...all.map(({ seconds }) => seconds)], box.x, box.x + box.width, 4, { isTight: true });
+  const x = isLong ? logAxisFromZero(Math.max(...all.map(({ seconds }) => seconds)), Math.min(...curves.map(lastSecond)) / 10, box.x, box.x + box.width) : linearAxis([0, ...all.map(({ seconds }) => seconds)], box.x, box.x + box.width, 4, { isTight: true });
   const y = linearAxis(span, box.y + box.height, box.y, 5);
   // A picture in the picture cuts what leaves the panel.
   const framed = (markup: string): string => (leaves ? element("svg", { ...box, viewBox: [box.x, box.y, box.width, box.height].map(round).join(" ") }, markup) : markup);
@@ -151,7 +156,7 @@ function panelMarkup({ curves, race, span, leaves, metric, title }: ReadPanel, {
   const isShort = textWidth(race.text) <= box.width + leftRoom + endLabelWidth(curves.map(({ method }) => methodStyles[method].label));
   return (
     verticalAxis(box, y, metric, leftRoom) +
-    horizontalAxis(box, x, isBottom ? "Training time (s)" : undefined) +
+    horizontalAxis(box, x, isBottom ? `Training time (s${isLong ? ", logarithmic" : ""})` : undefined) +
     zero +
     framed(bands.join("")) +
     marks.join("") +
@@ -167,7 +172,8 @@ export function timeFigure(data: TimeFigureData): string {
   const { title = "Gain over training time", prompts, seeds, intervals, leader = "rocm-kl" } = data;
   const panels = data.panels.map((panel): ReadPanel => {
     const curves = finiteCurves(panel.curves);
-    return { ...panel, curves, race: raceOf(curves, data), ...spanOf(curves) };
+    const ends = curves.map(lastSecond);
+    return { ...panel, curves, race: raceOf(curves, data), isLong: Math.max(...ends) > 4 * Math.min(...ends), ...spanOf(curves) };
   });
   const sentences = panels.map(({ title: name, metric, curves, race: { text } }) => {
     const ends = curves.map(({ method, points }) => `${methodStyles[method].label} ${formatNumber(points.at(-1)!.value, 3)}`);

@@ -25,7 +25,7 @@ export function register(program: Command, engine: Engine<ExperimentOptions>): v
     const command = experiment
       .command(action)
       .description(description)
-      .option("--budget <name>", "quick (minutes), standard (hours), full (days), or a JSON file of your own", "standard")
+      .option("--budget <name>", "quick (minutes), standard (hours), race (an hour and a half), full (days), or a JSON file of your own", "standard")
       .option("--out <folder>", "folder for the results; each budget has one of its own in it", "results")
       .option("--work <folder>", "folder for runs, logs and caches, which need no keeping", "runs/paper")
       .option("--jobs <n>", "runs at the same time, with one thread each (default: number of cores)", wholeNumber(1, 256));
