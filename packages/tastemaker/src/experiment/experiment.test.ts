@@ -140,13 +140,13 @@ describe("an experiment", () => {
     const [spec, lock] = [`specs/${trial}.json`, `runs/${trial}/lock`].map((path) => join(folder, "raced-work", "tiny", path));
     const started = startTastemaker("--json", "experiment", "search", ...optionsOf("raced"), "--methods", "rlcm");
     // Written when the run is found to be free, and a second before its process takes the lock.
-    while (!existsSync(spec!)) await sleep(5);
+    await vi.waitUntil(() => existsSync(spec!), { timeout: 60_000, interval: 5 });
     await mkdir(dirname(lock!), { recursive: true });
     const taken = await tryLock(lock!);
     if (!("lock" in taken)) throw new Error("expected a free lock");
     let said = "";
     started.child.stderr!.on("data", (chunk: string) => (said += chunk));
-    await vi.waitUntil(() => said.includes(`waiting for process ${process.pid}`), 30_000);
+    await vi.waitUntil(() => said.includes(`waiting for process ${process.pid}`), 60_000);
     await taken.lock.release();
     const { code, stderr } = await started.finished;
     expect(code, stderr).toBe(0);
