@@ -22,8 +22,8 @@ export interface Claim {
   readonly unit: string;
   /** What decides, written before any result was seen; what gold preference means was changed once afterwards (docs/experiments.md). */
   readonly rule: string;
-  /** Parts of the effect and what else the rule looked at. */
-  readonly evidence: string;
+  /** Parts of the effect and what else the rule looked at; null when there are no runs to look at. */
+  readonly evidence: string | null;
 }
 
 /** What "match" means: a difference in held-out gain of this many standard deviations of the base model's scores is none that a person would see. */
@@ -114,8 +114,8 @@ function contrast(value: Value, reward: TrainedReward, first: readonly Method[],
 }
 
 /** The mean of contrasts over rewards, each reward as it is: the interval is over seeds and prompts. */
-function pool(contrasts: readonly (readonly [TrainedReward, Sampled])[]): { effect: Estimate | null; isSingleSeed: boolean; evidence: string } {
-  if (contrasts.length === 0) return { effect: null, isSingleSeed: false, evidence: "runs are missing" };
+function pool(contrasts: readonly (readonly [TrainedReward, Sampled])[]): { effect: Estimate | null; isSingleSeed: boolean; evidence: string | null } {
+  if (contrasts.length === 0) return { effect: null, isSingleSeed: false, evidence: null };
   const pooled = combine(contrasts.map(([, sampled]) => sampled), meanOf);
   const { isSingleSeed } = pooled;
   return { effect: estimateOf(pooled), isSingleSeed, evidence: (isSingleSeed ? `${singleSeed}; ` : "") + contrasts.map(([reward, sampled]) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
@@ -150,7 +150,7 @@ function outperforms(id: string, claim: string, value: Value, unit: string): Cla
     effect,
     unit,
     rule: `Mean over the four divergences minus mean over the baselines, mean over rewards. "Outperform or match" holds when its 95 % interval is above −${matchMargin} and no single baseline with any reward is better by more than ${matchMargin} beyond its interval; it does not hold when the interval is below −${matchMargin} or more than a quarter of the ${singles.length} single comparisons are.`,
-    evidence: singles.length === 0 ? "runs are missing" : (isSingleSeed ? `${singleSeed}; ` : "") + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
+    evidence: singles.length === 0 ? null : (isSingleSeed ? `${singleSeed}; ` : "") + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
   };
 }
 
@@ -164,7 +164,7 @@ function overfits(heldOut: Value, trained: Value): Claim {
     effect: lost.effect,
     unit: sd,
     rule: "Held-out gain with a divergence (mean of four) minus without, and trained gain without minus with, mean over rewards: holds when both 95 % intervals are above 0; does not hold when one is below.",
-    evidence: `held-out: ${lost.evidence}; trained reward, without minus with: ${won.effect === null ? "–" : text(won.effect)}`,
+    evidence: lost.evidence === null ? null : `held-out: ${lost.evidence}; trained reward, without minus with: ${won.effect === null ? "–" : text(won.effect)}`,
   };
 }
 
@@ -203,7 +203,7 @@ function sooner(id: string, claim: string, speed: readonly SampledSpeed[], goal 
     effect,
     unit: "times sooner (training time of the baseline to its own final held-out gain, over that of the method to the same gain; 0: never reached)",
     rule: `Median over rewards${speed.some(({ row }) => row.method !== speed[0]!.row.method) ? " and divergences" : ""} of the ratio: holds when its 95 % interval over seeds is ${goal === 1 ? "above 1" : `at least ${goal}`} and no single comparison's is below 1; does not hold when the median's is below ${goal}. Comparisons whose baseline gained nothing do not count.`,
-    evidence: speed.length === 0 ? "runs are missing" : speed.map(({ row, ratio }) => `${row.reward} ${row.method}: ${row.status === "reached" ? `${number(ratio)}×` : row.status}`).join("; "),
+    evidence: speed.length === 0 ? null : speed.map(({ row, ratio }) => `${row.reward} ${row.method}: ${row.status === "reached" ? `${number(ratio)}×` : row.status}`).join("; "),
   };
 }
 
@@ -243,7 +243,7 @@ function interiorOptimum(curves: readonly PreferenceCurve[]): Claim {
     rule: "Each curve (reward and divergence) is read at the place of the other rewards' optimum, so that its own luck does not choose it. Holds when gold preference there is above that at the smallest and above that at the largest beta (95 % intervals between curves) and the predicted preference is not lower at the smallest beta; does not hold when one of the differences is below 0 or the predicted preference is lower. Needs two rewards.",
     evidence:
       curves.length === 0
-        ? "runs are missing"
+        ? null
         : `over the largest beta ${large === null ? "–" : text(large)}; predicted at the smallest beta minus there ${rise === null ? "–" : text(rise)}; by their own intervals an optimum is inside in ${inside.length} of ${curves.length} curves, and betas below it are hacked in ${hacked.length}`,
   };
 }
@@ -262,7 +262,7 @@ function appealOverAlignment(cells: Cells): Claim {
     effect,
     unit: "gain over RLCM in gold appeal minus that in the judge's agreement, each in standard deviations of the base model's scores",
     rule: "Mean over the four divergences minus RLCM, trained on the aesthetic reward: holds when the 95 % intervals of the lead in appeal and of the lead in appeal minus the lead in agreement are both above 0; does not hold when one is below.",
-    evidence: appeal === undefined || alignment === undefined ? "runs are missing" : `${appeal.isSingleSeed ? `${singleSeed}; ` : ""}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
+    evidence: appeal === undefined || alignment === undefined ? null : `${appeal.isSingleSeed ? `${singleSeed}; ` : ""}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
   };
 }
 
@@ -275,13 +275,13 @@ function betterThanStopping({ pooled }: MatchedReward): Claim {
     effect: row?.difference ?? null,
     unit: "gold gain in standard deviations of the base model's scores, at equal trained reward",
     rule: "Gold gain of the chosen beta's run at its end minus that of the run without a divergence where it first had the same trained reward; mean over divergences for every reward and seed, then over those, with their 95 % interval: holds above 0, does not hold below.",
-    evidence: pooled.map(({ method, metric, difference }) => `${method ?? "all"}, ${metric} ${difference === null ? "–" : text(difference)}`).join("; "),
+    evidence: pooled.every(({ difference }) => difference === null) ? null : pooled.map(({ method, metric, difference }) => `${method ?? "all"}, ${metric} ${difference === null ? "–" : text(difference)}`).join("; "),
   };
 }
 
 function reachesTarget(id: string, claim: string, effect: Estimate | null, evidence: string): Claim {
   const verdict: Verdict = effect === null || effect.low === null || effect.high === null ? "undecided here" : effect.low >= autoTarget ? "holds" : effect.high < autoTarget ? "does not hold" : "undecided here";
-  return { id, claim, verdict, effect, unit: "share of the best hand-swept beta's", rule: `Holds when the 95 % interval is at or above ${autoTarget}, does not hold when it is below.`, evidence };
+  return { id, claim, verdict, effect, unit: "share of the best hand-swept beta's", rule: `Holds when the 95 % interval is at or above ${autoTarget}, does not hold when it is below.`, evidence: effect === null ? null : evidence };
 }
 
 /** Mean of independent ratios, one per reward. */
@@ -334,7 +334,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
     betterThanStopping(inputs.matched),
     sooner("goal-rlcm-time", `Goal: regularised ROCM needs a ${speedGoals.rlcm}th of RLCM's time.`, regularised("rlcm"), speedGoals.rlcm),
     sooner("goal-ddpo-time", `Goal: regularised ROCM needs a ${speedGoals.ddpo}th of DDPO's time.`, regularised("ddpo"), speedGoals.ddpo),
-    reachesTarget("goal-auto-beta", `Goal: automatic beta keeps ${100 * autoTarget} % of the best hand-swept gold preference.`, beta.autoOfBest, beta.rows.map((row) => `${row.reward} ${row.method} ${row.autoOfBest === null ? "–" : text(row.autoOfBest)}`).join("; ") || "runs are missing"),
-    reachesTarget("goal-early-stopping", `Goal: the best checkpoint of a run without a divergence keeps ${100 * autoTarget} % of the best hand-swept gold gain.`, meanRatio(beta.stopping.flatMap(({ bestOfSweep }) => bestOfSweep ?? [])), beta.stopping.map((row) => `${row.reward} ${row.bestOfSweep === null ? "–" : text(row.bestOfSweep)}`).join("; ") || "runs are missing"),
+    reachesTarget("goal-auto-beta", `Goal: automatic beta keeps ${100 * autoTarget} % of the best hand-swept gold preference.`, beta.autoOfBest, beta.rows.map((row) => `${row.reward} ${row.method} ${row.autoOfBest === null ? "–" : text(row.autoOfBest)}`).join("; ")),
+    reachesTarget("goal-early-stopping", `Goal: the best checkpoint of a run without a divergence keeps ${100 * autoTarget} % of the best hand-swept gold gain.`, meanRatio(beta.stopping.flatMap(({ bestOfSweep }) => bestOfSweep ?? [])), beta.stopping.map((row) => `${row.reward} ${row.bestOfSweep === null ? "–" : text(row.bestOfSweep)}`).join("; ")),
   ];
 }

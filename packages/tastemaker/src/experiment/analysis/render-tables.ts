@@ -265,13 +265,17 @@ function studyTables({ studies }: Analysis): RenderedTable[] {
 }
 
 function claimTables({ claims }: Analysis): RenderedTable[] {
-  const rows = claims.map(({ claim, verdict, effect, unit }) => [claim, bold(verdict, verdict !== "undecided here"), withInterval(effect), unit]);
-  const rules = claims.map(({ claim, rule, evidence }) => `- **${claim}** ${rule} Seen: ${evidence}.`);
+  const seen = claims.filter(({ evidence }) => evidence !== null);
+  const rows = seen.map(({ claim, verdict, effect, unit }) => [claim, bold(verdict, verdict !== "undecided here"), withInterval(effect), unit]);
+  const rules = seen.map(({ claim, rule, evidence }) => `- **${claim}** ${rule} Seen: ${evidence}.`);
+  const judged = `${markdownTable(["claim", "verdict", "effect (95 %)", "unit"], rows, 4)}\nRules, written before any result was seen; what "gold preference" means was changed once afterwards (docs/experiments.md):\n\n${rules.join("\n")}\n`;
+  const others = claims.filter(({ evidence }) => evidence === null).map(({ claim }) => `- ${claim}\n`);
+  const open = others.length === 0 ? "" : `Without runs here:\n\n${others.join("")}`;
   return [
     {
       name: "claims",
       title: "What the paper claims, and what is so here",
-      text: `${markdownTable(["claim", "verdict", "effect (95 %)", "unit"], rows, 4)}\nRules, written before any result was seen; what "gold preference" means was changed once afterwards (docs/experiments.md):\n\n${rules.join("\n")}\n`,
+      text: [...(seen.length === 0 ? [] : [judged]), ...(open === "" ? [] : [open])].join("\n"),
       note: "Rewards are taken as they are: intervals speak of other seeds and prompts, not of other rewards.",
       only: null,
     },
