@@ -44,6 +44,8 @@ export interface Budget {
   readonly searchRewards: readonly TrainedReward[];
   /** Learning rates of the search, as multiples of each method's published one: one trial each. */
   readonly searchFactors: readonly number[];
+  /** What the search maximises on held-out prompts: the trained reward (default), or the mean over the paper's metrics that are not trained on, by which betas are chosen too. */
+  readonly searchBy?: "trained" | "held-out" | undefined;
   /** Betas of every divergence, as many for each: KL's in standard deviations of the base model's reward, the others' with the curvature at the base model that KL has with it. */
   readonly betas: readonly number[];
   /** Held-out prompts of the final comparison, one picture each. */
@@ -83,7 +85,7 @@ export const budgets: Readonly<Record<"quick" | "standard" | "race" | "full", Bu
   quick: { ...common, name: "quick", trainSeconds: 12, seeds: 1, rewards: ["pick-score", "aesthetic"], searchFactors: [10, 50], betas: [3, 30], finalPrompts: 64, curvePrompts: 16, looks: 3, diffusionLooks: 1 },
   standard: { ...common, name: "standard", trainSeconds: 45, seeds: 3, rewards: trainedRewards, searchFactors: [2, 10, 50, 250], betas: [1, 5, 25, 125], finalPrompts: 500, curvePrompts: 32, looks: 6, diffusionLooks: 3 },
   race: {
-    ...{ ...common, name: "race", trainSeconds: 45, seeds: 3, rewards: ["pick-score"], searchFactors: [2, 10], betas: [5, 25], finalPrompts: 500, curvePrompts: 64, looks: 24, diffusionLooks: 5 },
+    ...{ ...common, name: "race", trainSeconds: 45, seeds: 3, rewards: ["pick-score"], searchFactors: [2, 10], searchBy: "held-out", betas: [5, 25], finalPrompts: 500, curvePrompts: 64, looks: 24, diffusionLooks: 5 },
     methods: ["rocm-kl", "rlcm", "ddpo"],
     extras: { rlcm: { times: 8, settings: groupsOfEight }, ddpo: { times: 20, settings: groupsOfEight } },
   },
@@ -101,6 +103,7 @@ const budgetFile = z.strictObject({
   rewards: rewardNames,
   searchRewards: rewardNames,
   searchFactors: factors,
+  searchBy: z.enum(["trained", "held-out"]).optional(),
   betas: factors,
   finalPrompts: count,
   curvePrompts: count,

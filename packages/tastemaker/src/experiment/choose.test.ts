@@ -3,7 +3,7 @@ import type { MetricsLine } from "../report/report-data.ts";
 import { budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
 import { medianOf, timesOf, withTimesOfAlike } from "./calibrate.ts";
-import { chooseBetas, chooseLearningRates, rewardSpreads } from "./choose.ts";
+import { chooseBetas, chooseLearningRates, rewardSpreads, searchCandidates } from "./choose.ts";
 import { finalHeldOutGain } from "./choose-beta.ts";
 import { roundedJson } from "./files.ts";
 import { makeRecord } from "./make-record.ts";
@@ -69,6 +69,22 @@ describe("choosing learning rates", () => {
   it("takes the highest gain at the end, for rewards that were not searched too", () => {
     const rates = chooseLearningRates(budget, calibration, trials([0.1, 0.5, 0.4, -2]), ["rlcm"]);
     expect(rates).toEqual({ "pick-score": { rlcm: 1e-3 }, aesthetic: { rlcm: 1e-3 } });
+  });
+
+  it("takes the highest mean gain in the metrics that are not trained on where a budget asks for it", () => {
+    // In standard errors of the untrained model's mean: .5 for aesthetic (spread 2), −1 to 4 for hpsv2 (spread .2); what stands for people does not count.
+    const ends = [{ aesthetic: 0.5, hpsv2: 0.1 }, { aesthetic: 0.5, hpsv2: 0.4 }, { aesthetic: 0.5, hpsv2: -0.1 }, { aesthetic: 0.5, hpsv2: 0.2 }];
+    const before = { "pick-score": [0, 1], aesthetic: [0, 2], hpsv2: [0, 0.2], gold: [0, 1] };
+    const made = new Map(
+      searchTrials(budget, calibration, "pick-score", "rlcm").map((spec, index) => {
+        const { aesthetic, hpsv2 } = ends[index]!;
+        const after = { "pick-score": [index, index + 1], aesthetic: [aesthetic, 2 + aesthetic], hpsv2: [hpsv2, 0.2 + hpsv2], gold: [-9 * index, 1 - 9 * index] };
+        return [spec.id, record(spec, looks(before, [[2, after]]))];
+      }),
+    );
+    expect(chooseLearningRates({ ...budget, searchBy: "held-out" }, calibration, made, ["rlcm"])?.["pick-score"]).toEqual({ rlcm: 1e-3 });
+    expect(searchCandidates({ ...budget, searchBy: "held-out" }, calibration, made, "pick-score", "rlcm")!.map(({ score }) => score)).toEqual([0.75, 2.25, -0.25, 1.25].map((score) => expect.closeTo(score, 12) as number));
+    expect(chooseLearningRates(budget, calibration, made, ["rlcm"])?.["pick-score"]).toEqual({ rlcm: 2.5e-2 });
   });
 
   it("lets a trial that broke off lose, whatever it had reached", () => {

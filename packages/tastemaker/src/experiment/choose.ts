@@ -2,7 +2,7 @@ import { meanOf } from "../report/paired-statistics.ts";
 import { spreadOf } from "../train/evaluation-history.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
-import { chooseBeta, chosenBeta, finalHeldOutGain } from "./choose-beta.ts";
+import { chooseBeta, chosenBeta, finalHeldOutGain, heldOutMetrics } from "./choose-beta.ts";
 import { type RewardSpreads, searchTrials, sweepRuns, type SearchResult, type SweepResult } from "./plan.ts";
 import { type BaseRecord, type DivergenceMethod, divergenceMethods, type RunRecord, type RunSpec, type TrainedReward } from "./run-record.ts";
 import { type Searched } from "./selection.ts";
@@ -24,26 +24,29 @@ function bestOf(candidates: readonly Candidate[]): Candidate | undefined {
   return best;
 }
 
-/** Gain in the trained reward after the last iteration, on held-out prompts, in standard errors of the untrained model's mean. */
-function searchScore(record: RunRecord): number | null {
-  const { spec, curve } = record;
-  const last = curve.at(-1)?.scores[spec.reward];
-  const first = curve[0]?.scores[spec.reward];
-  if (last === undefined || first === undefined || curve.at(-1)!.iteration !== spec.iterations) return null;
-  return first.standardError === 0 ? last.gain : last.gain / first.standardError;
+/** Gain after the last iteration in what the search maximises (of several metrics their mean), on held-out prompts, in standard errors of the untrained model's mean. */
+function searchScore({ spec, curve }: RunRecord, by: Budget["searchBy"]): number | null {
+  const [first, last] = [curve[0], curve.at(-1)];
+  if (first === undefined || last === undefined || last.iteration !== spec.iterations) return null;
+  const metrics = by === "held-out" ? heldOutMetrics(spec.reward) : [spec.reward];
+  const gains = metrics.flatMap((metric) => {
+    const [before, after] = [first.scores[metric], last.scores[metric]];
+    return before === undefined || after === undefined ? [] : [before.standardError === 0 ? after.gain : after.gain / before.standardError];
+  });
+  return gains.length === 0 ? null : meanOf(gains);
 }
 
 /** The trials of a method on a reward; undefined while one is missing. */
 export function searchCandidates(budget: Budget, calibration: Calibration, records: Records, reward: TrainedReward, name: Searched): Candidate[] | undefined {
   const candidates = searchTrials(budget, calibration, reward, name).map((spec): Candidate | undefined => {
     const record = records.get(spec.id);
-    return record && { id: spec.id, value: spec.learningRate, score: searchScore(record) };
+    return record && { id: spec.id, value: spec.learningRate, score: searchScore(record, budget.searchBy) };
   });
   return candidates.every((candidate) => candidate !== undefined) ? candidates : undefined;
 }
 
 /**
- * The learning rate of every method for every reward: where a reward was searched the one with the highest gain in it, elsewhere the one with the highest gain on average over
+ * The learning rate of every method for every reward: where a reward was searched the one with the highest gain (by `searchBy`), elsewhere the one with the highest gain on average over
  * those that were searched. A trial that broke off loses to every other.
  * @returns undefined while a trial is missing; a method of which every trial broke off has no rate
  */
