@@ -124,6 +124,9 @@ export interface TrainConfig {
  */
 const positiveInteger = z.int().min(1);
 
+/** Iterations of a run, at most. */
+export const mostIterations = 10_000_000;
+
 const lora = z
   .strictObject({
     rank: positiveInteger.max(1024).default(16).describe("Rank r of each adapter pair. Raising it gives the adapter more freedom, a larger file and slower steps."),
@@ -337,7 +340,7 @@ export const trainConfigSchema: z.ZodType<TrainConfig> = z.strictObject({
     ),
   batchSize: positiveInteger.max(4096).default(1).describe("Prompts computed together. Raising it costs memory."),
   accumulation: positiveInteger.max(4096).default(1).describe("Batches whose gradients are averaged before each update; batchSize 1 x accumulation 4 equals 4 x 1."),
-  iterations: positiveInteger.max(10_000_000).default(1000).describe("Updates of the adapter (the paper: 10000 with batch 1)."),
+  iterations: positiveInteger.max(mostIterations).default(1000).describe("Updates of the adapter (the paper: 10000 with batch 1)."),
   learningRate: z.number().gt(0).max(1).default(1e-4).describe("AdamW's step size. Raising it learns faster and exploits the reward sooner."),
   weightDecay: z.number().min(0).max(1).default(1e-4).describe("Decoupled decay of the adapter per update, times the learning rate."),
   adam,

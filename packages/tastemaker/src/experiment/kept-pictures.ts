@@ -2,36 +2,29 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Picture } from "@tastemaker/diffusion";
 import sharp from "sharp";
+import { resolvePrompts } from "../data/prompt-lists.ts";
+import { cutSheet, sheetColumns } from "../images/contact-sheet.ts";
 import { readPicture } from "../images/read-picture.ts";
 import { sheetName } from "../logs/run-events.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { runPaths } from "../storage/run-directory.ts";
+import { shown } from "../train/evaluation.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
 import { baseOf, type RunSpec } from "./run-record.ts";
 
-/** Pictures of a run that are kept for figures. */
+/** Pictures of a run that are kept for figures, at most. */
 export const keptPictures = 8;
-/** Layout of a run's own sheets (`Evaluator.sheet`): four columns, a frame of one pixel, every pixel twice. */
-const sheet = { columns: 4, frame: 1, zoom: 2 } as const;
 
-/** The first pictures of a sheet side by side. Null where the sheet holds fewer or is laid out otherwise, as that of large pictures is. */
-export function stripOfSheet({ pixels, width, height }: Picture): Picture | null {
-  const cell = width / sheet.columns / sheet.zoom;
-  const side = cell - 2 * sheet.frame;
-  const rows = keptPictures / sheet.columns;
-  if (!Number.isInteger(cell) || side < 1 || height < rows * cell * sheet.zoom) return null;
-  const strip = new Uint8Array(3 * side * side * keptPictures);
-  for (let n = 0; n < keptPictures; n++) {
-    const [left, top] = [(n % sheet.columns) * cell + sheet.frame, Math.floor(n / sheet.columns) * cell + sheet.frame];
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        const from = 3 * ((top + y) * sheet.zoom * width + (left + x) * sheet.zoom);
-        strip.set(pixels.subarray(from, from + 3), 3 * (y * side * keptPictures + n * side + x));
-      }
-    }
+/** Square pictures of one size side by side. */
+function stripOf(pictures: readonly Picture[]): Picture {
+  const side = pictures[0]!.height;
+  const width = side * pictures.length;
+  const pixels = new Uint8Array(3 * width * side);
+  for (const [n, picture] of pictures.entries()) {
+    for (let y = 0; y < side; y++) pixels.set(picture.pixels.subarray(3 * y * side, 3 * (y + 1) * side), 3 * (y * width + n * side));
   }
-  return { pixels: strip, width: side * keptPictures, height: side };
+  return { pixels, width, height: side };
 }
 
 /** The pictures of a strip. */
@@ -48,12 +41,11 @@ export function isShown({ part, seed, isScored }: RunSpec): boolean {
   return seed === 1 && (isScored || part === "animals");
 }
 
-async function keep(from: string, to: string): Promise<void> {
+/** @param count Pictures of the sheet. */
+async function keep(from: string, to: string, count: number): Promise<void> {
   // A run that broke off has no last evaluation.
   if (!existsSync(from)) return;
-  const strip = stripOfSheet(await readPicture(from, from));
-  if (strip === null) return;
-  const { pixels, width, height } = strip;
+  const { pixels, width, height } = stripOf(cutSheet(await readPicture(from, from), count, sheetColumns(count), keptPictures));
   await ensureFolder(dirname(to));
   await writeFileAtomic(to, await sharp(pixels, { raw: { width, height, channels: 3 } }).webp({ quality: 92 }).toBuffer());
 }
@@ -63,9 +55,11 @@ export async function keepPictures(spec: RunSpec, paths: ExperimentPaths): Promi
   if (!isShown(spec)) return;
   const { run, picture, basePicture } = specPaths(paths, spec.id);
   const { samples } = runPaths(run);
+  const { "evaluation.prompts": prompts, "evaluation.count": evaluated } = spec.settings as { "evaluation.prompts": string | readonly string[]; "evaluation.count": number };
+  const count = (await resolvePrompts(prompts, Math.min(shown, evaluated))).prompts.length;
   const base = basePicture(baseOf(spec.method), spec.part === "animals");
-  if (!existsSync(base)) await keep(join(samples, sheetName(0)), base);
-  await keep(join(samples, sheetName(spec.iterations)), picture);
+  if (!existsSync(base)) await keep(join(samples, sheetName(0)), base, count);
+  await keep(join(samples, sheetName(spec.iterations)), picture, count);
 }
 
 /** Kept pictures; undefined where there are none. */

@@ -27,11 +27,14 @@ function fileName(index: number, total: number, prompt: string): string {
   return `${String(index).padStart(String(total - 1).length, "0")}${words === "" ? "" : `-${words}`}.png`;
 }
 
-/** Where the pictures go: one file, or a folder with one file each. */
-function outputPaths(out: string, prompts: readonly string[]): string[] {
+/** Other pictures than those that are written. */
+const otherPictures = /\.(?:jpe?g|webp|gif|bmp|tiff?|avif)$/i;
+
+/** Where the pictures go: one file, or a folder with one file each; a file name stands for the folder of that name without its extension. */
+export function outputPaths(out: string, prompts: readonly string[]): string[] {
   const isFile = extname(out).toLowerCase() === ".png";
   if (prompts.length === 1) return [isFile ? out : join(out, fileName(0, 1, prompts[0]!))];
-  const folder = isFile ? join(dirname(out), out.slice(dirname(out).length).replace(/^[\\/]/, "").slice(0, -4)) : out;
+  const folder = isFile ? out.slice(0, -4) : out;
   return prompts.map((prompt, index) => join(folder, fileName(index, prompts.length, prompt)));
 }
 
@@ -52,6 +55,8 @@ export async function runGenerate(options: GenerateOptions, { output, signal }: 
   for (const prompt of given) checkPrompt(prompt);
   const warn = (text: string): void => output.note(`warning: ${text}`);
   const prompts = given.flatMap((prompt) => Array<string>(options.count).fill(prompt));
+  if (otherPictures.test(options.out)) throw new UsageError("option-invalid", `generate: expected a PNG file or a folder, got ${options.out} (at --out)`, "name it .png");
+  if (options.adapter === undefined && options.adapterScale !== 1) throw new UsageError("option-invalid", "generate: expected an adapter with --adapter-scale, got none", "say which with --adapter");
   if (options.adapter === undefined && options.checkpoint !== "last") throw new UsageError("option-invalid", "generate: expected a run directory with --checkpoint, got none", "say which with --adapter");
   const backend = await openNodeBackend({ threads: options.threads, provider: options.provider });
   const { name, configs } = options.model === undefined ? await usualModel(options) : { name: options.model, configs: options.configs };

@@ -1,6 +1,6 @@
 import { type Picture, pictureOf } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
-import { contactSheet, encodePng } from "../images/contact-sheet.ts";
+import { contactSheet, encodePng, sheetColumns } from "../images/contact-sheet.ts";
 import { pictureNoise, type PictureSampler } from "../models/image-sampler.ts";
 import { isFullSize, type OpenedModel } from "../models/open-model.ts";
 import type { TextContexts } from "../models/text-contexts.ts";
@@ -38,8 +38,8 @@ export interface EvaluatorOptions {
   readonly contexts: TextContexts;
 }
 
-/** Pictures per contact sheet, and pairs in the report's gallery. */
-const shown = 16;
+/** Pictures per contact sheet, and pairs in the report's gallery, at most. */
+export const shown = 16;
 
 /**
  * Compares base and tuned model on the same prompts and the same noise (streams `evaluation`, `evaluation/1`, … one per picture of a prompt, addressed by
@@ -102,7 +102,7 @@ export class Evaluator {
   async sheet(scored: Scored): Promise<Uint8Array> {
     const { imageSize } = this.#options.model;
     const pictures = scored.images.slice(0, shown);
-    return contactSheet(pictures, imageSize, Math.min(4, pictures.length), imageSize < 200 ? 2 : 1);
+    return contactSheet(pictures, imageSize, sheetColumns(pictures.length), imageSize < 200 ? 2 : 1);
   }
 
   async dispose(): Promise<void> {

@@ -5,7 +5,7 @@ import type { CommandContext } from "../cli/command-context.ts";
 import type { ResumeOptions } from "../cli/commands/resume.ts";
 import { Progress } from "../cli/progress.ts";
 import { policyOf } from "../config/policy-setting.ts";
-import type { MetricSetting, TrainConfig } from "../config/train-config.ts";
+import { type MetricSetting, mostIterations, type TrainConfig } from "../config/train-config.ts";
 import { openRunEvents } from "../logs/run-events.ts";
 import type { EvaluationRecord, MetricsLine, PolicyNumbers } from "../report/report-data.ts";
 import { comparePairs } from "../report/paired-statistics.ts";
@@ -214,10 +214,11 @@ async function withRun(root: string, context: CommandContext, use: (parts: { ses
 
 /**
  * A run's configuration for another number of iterations, of which some are done.
- * @throws UsageError `too-few-iterations`, `beta-schedule` where beta depends on the number
+ * @throws UsageError `too-few-iterations`, `too-many-iterations`, `beta-schedule` where beta depends on the number
  */
 function withIterations(config: TrainConfig, iterations: number, done: number): TrainConfig {
   if (iterations < done) throw new UsageError("too-few-iterations", `resume: expected at least ${done}, the iterations that are done, got ${iterations} (at --iterations)`, `give a larger number; \`--checkpoint ${iterations}\` of other commands takes an earlier state, where it was kept`);
+  if (iterations > mostIterations) throw new UsageError("too-many-iterations", `resume: expected at most ${mostIterations}, got ${iterations} (at --iterations)`, "give a smaller number");
   const { beta } = config;
   if (iterations !== config.iterations && typeof beta === "object" && "schedule" in beta && beta.schedule !== "constant") {
     throw new UsageError("beta-schedule", `resume: expected a beta that does not depend on the number of iterations, got one that goes from ${beta.from} to ${beta.to} in ${config.iterations} (at --iterations)`, "train anew with the other number");

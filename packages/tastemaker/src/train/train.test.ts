@@ -197,6 +197,7 @@ describe("a stopped run", () => {
 
   it("refuses another length where it is too short or beta depends on it", async () => {
     await expectError(/^error: resume: expected at least 14, the iterations that are done, got 13 \(at --iterations\); /, "resume", whole, "--iterations", "13");
+    await expectError(/^error: resume: expected at most 10000000, got 100000000 \(at --iterations\)/, "resume", whole, "--iterations", "100000000");
     const scheduled = join(folder, "scheduled");
     await cp(whole, scheduled, { recursive: true });
     const path = join(scheduled, "run.json");
@@ -272,6 +273,8 @@ describe("bad input", () => {
 
   it("of generating is one clear error each", async () => {
     await expectError(/prompt: expected some text, got an empty one/, "generate", "", "--model", world.model);
+    await expectError(/^error: generate: expected a PNG file or a folder, got .*a\.jpg/, "generate", "a cat", "--model", world.model, "--out", join(folder, "a.jpg"));
+    await expectError(/^error: generate: expected an adapter with --adapter-scale, got none/, "generate", "a cat", "--model", world.model, "--adapter-scale", "2");
     await expectError(/prompt: expected at most 5000 characters, got 10000/, "generate", "x".repeat(10_000), "--model", world.model);
     const other = join(folder, "other.safetensors");
     const shape = { dtype: "F32", shape: [2, 2], data: new Float32Array(4) } as const;

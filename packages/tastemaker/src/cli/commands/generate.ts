@@ -42,7 +42,7 @@ export function register(program: Command, engine: Engine<GenerateOptions>): voi
     .option("--adapter <path>", "LoRA file or run directory")
     .option("--checkpoint <which>", "of a run directory: last, best (by its own evaluations), or the number of a checkpoint", checkpointChoice, "last" as const)
     .option("--adapter-scale <x>", "strength of the adapter", realNumber(-10, 10), 1)
-    .option("--out <path>", "PNG file, or a folder when there are several pictures", "picture.png")
+    .option("--out <path>", "PNG file, or a folder; with several pictures x.png stands for the folder x", "picture.png")
     .option("--count <n>", "pictures per prompt", wholeNumber(1, 10_000), 1)
     .option("--steps <n>", `sampling steps (default: ${consistencySteps}; diffusion models: ${diffusionSteps})`, wholeNumber(1, 50))
     .option("--size <pixels>", "side of the pictures (default: what the model was trained for)", wholeNumber(8, 4096))
