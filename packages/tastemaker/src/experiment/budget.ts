@@ -5,6 +5,7 @@ import { readConfigFile } from "../config/load-config.ts";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { printCaption } from "../worlds/emoji/scene.ts";
 import { goldMetrics, type Method, methods, paperMetrics, type TrainedReward, trainedRewards } from "./run-record.ts";
+import { checkOwnSettings } from "./own-settings.ts";
 import { type Searched, searched } from "./selection.ts";
 
 /** What the experiments train and measure on. */
@@ -35,6 +36,8 @@ export interface Extra {
 export interface Budget {
   /** Also the name of its folders. */
   readonly name: string;
+  /** Where it was read from; undefined for those that have a name. */
+  readonly file?: string | undefined;
   /** Training of one run, in seconds of one thread of the idle machine (`calibration.json`). */
   readonly trainSeconds: number;
   /** Runs of every row of Table 1, seeds 1, 2, …. */
@@ -127,7 +130,7 @@ const budgetFile = z.strictObject({
 
 /**
  * The budget of a name, or of a JSON file that says all of `Budget` but the name, which is the file's; of `world` it says what differs from the embedded one.
- * @throws UsageError `unknown-name`, `budget-invalid`, and as a configuration file
+ * @throws UsageError `unknown-name`, `budget-invalid`, `budget-settings`, and as a configuration file
  */
 export async function readBudget(nameOrFile: string): Promise<Budget> {
   if (!nameOrFile.endsWith(".json")) {
@@ -143,6 +146,8 @@ export async function readBudget(nameOrFile: string): Promise<Budget> {
   const name = basename(nameOrFile, extname(nameOrFile));
   if (!/^\w[\w.-]*$/.test(name) || Object.hasOwn(budgets, name)) throw new UsageError("budget-invalid", `budget: expected a file name of letters, digits, dots and dashes that is no built-in budget's, got "${name}"`, "rename the file");
   const { world, ...rest } = parsed.data;
+  if (world.settings !== undefined) checkOwnSettings(world.settings, `world.settings of ${nameOrFile}`, "world");
+  for (const [method, extra] of Object.entries(rest.extras ?? {})) if (extra?.settings !== undefined) checkOwnSettings(extra.settings, `extras.${method}.settings of ${nameOrFile}`, "extras");
   const given = Object.fromEntries(Object.entries(world).filter(([, value]) => value !== undefined)) as Partial<ExperimentWorld>;
-  return { ...rest, name, world: { ...embeddedWorld, ...given } };
+  return { ...rest, name, file: nameOrFile, world: { ...embeddedWorld, ...given } };
 }

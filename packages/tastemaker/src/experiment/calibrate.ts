@@ -2,9 +2,11 @@ import { rm } from "node:fs/promises";
 import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { UsageError } from "@tastemaker/tensor";
 import { readJsonLines } from "../storage/append-log.ts";
 import { monotonicMs } from "../storage/clock.ts";
 import { describeEnvironment } from "../storage/environment.ts";
+import { hashText } from "../storage/file-hash.ts";
 import { runPaths } from "../storage/run-directory.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
@@ -14,6 +16,7 @@ import type { ExperimentPaths } from "./paths.ts";
 import { calibrationIterations, calibrationPictures, calibrationSpec } from "./plan.ts";
 import { shellLine, trainArguments } from "./run-command.ts";
 import { baseOf, isDivergenceMethod, type Method } from "./run-record.ts";
+import { waitForRun } from "./wait-for-run.ts";
 
 /** Three digits are what such a measurement has. */
 const measured = (value: number): number => Number(value.toPrecision(3));
@@ -46,6 +49,18 @@ export function withTimesOfAlike(calibration: Calibration, methods: readonly Met
   return { ...calibration, secondsPerIteration: known(calibration.secondsPerIteration), startSeconds: known(calibration.startSeconds), pictureSeconds: known(calibration.pictureSeconds) };
 }
 
+/** What a calibration times, as a hash. */
+function timedSettings(budget: Budget, method: Method): string {
+  return hashText(JSON.stringify(calibrationSpec(budget, timedAs(method), 0).settings));
+}
+
+/** @throws UsageError `calibration-changed` where a method was timed with other settings than the budget now has */
+function checkTimed({ settings = {} }: Calibration, budget: Budget, methods: readonly Method[], path: string): void {
+  const other = methods.find((method) => settings[timedAs(method)] !== undefined && settings[timedAs(method)] !== timedSettings(budget, method));
+  if (other === undefined) return;
+  throw new UsageError("calibration-changed", `experiment: expected times of ${other} with this budget's settings, got some of others (at ${path})`, "begin with another --out, or delete that file and the records beside it");
+}
+
 export interface CalibrationContext {
   readonly jobs: number;
   readonly signal: AbortSignal;
@@ -53,11 +68,13 @@ export interface CalibrationContext {
 }
 
 /** Times `jobs` runs of a method at once; undefined when Ctrl-C stopped it. @throws ChildFailure */
-async function timeMethod(budget: Budget, method: Method, paths: ExperimentPaths, { jobs, signal }: CalibrationContext): Promise<ReturnType<typeof timesOf> | undefined> {
+async function timeMethod(budget: Budget, method: Method, paths: ExperimentPaths, context: CalibrationContext): Promise<ReturnType<typeof timesOf> | undefined> {
+  const { jobs, signal } = context;
   const times = await Promise.all(
     Array.from({ length: jobs }, async (_, copy) => {
       const run = join(paths.work, "calibration", `${method}-${copy}`);
       const log = join(paths.work, "logs", "calibration", `${method}-${copy}.log`);
+      await waitForRun(run, context);
       await rm(run, { recursive: true, force: true });
       const args = trainArguments(calibrationSpec(budget, method, copy), run);
       const startedAt = monotonicMs();
@@ -76,11 +93,12 @@ async function timeMethod(budget: Budget, method: Method, paths: ExperimentPaths
 
 /**
  * Reads `calibration.json`, and measures and writes what is missing of these methods; undefined when Ctrl-C stopped it.
- * @throws ChildFailure, UsageError `record-damaged`
+ * @throws ChildFailure, UsageError `record-damaged`, `calibration-changed`
  */
 export async function calibrate(budget: Budget, methods: readonly Method[], paths: ExperimentPaths, context: CalibrationContext): Promise<Calibration | undefined> {
   const { jobs, note, signal } = context;
   const known = await readRecord<Calibration>(paths.calibration, "tastemaker-experiment-calibration/1");
+  if (known !== undefined) checkTimed(known, budget, methods, paths.calibration);
   // KL's stands for all divergences, asked for or not.
   let calibration = withTimesOfAlike(known ?? { format: "tastemaker-experiment-calibration/1", environment: await describeEnvironment(1), jobs, load: 0, secondsPerIteration: {}, startSeconds: {}, pictureSeconds: {} }, methods);
   const missing = [...new Set(methods.filter((method) => calibration.secondsPerIteration[method] === undefined).map(timedAs))];
@@ -105,6 +123,7 @@ export async function calibrate(budget: Budget, methods: readonly Method[], path
       secondsPerIteration: { ...secondsPerIteration, [method]: times.iteration },
       startSeconds: { ...startSeconds, [method]: times.start },
       pictureSeconds: { ...pictureSeconds, [method]: times.picture },
+      settings: { ...calibration.settings, [method]: timedSettings(budget, method) },
     };
     calibration = withTimesOfAlike(timed, methods);
     await writeRecord(paths.calibration, calibration);

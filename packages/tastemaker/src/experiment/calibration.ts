@@ -9,6 +9,8 @@ export interface Calibration {
   readonly jobs: number;
   /** Processes that were waiting for a core when the measurements began (mean of a minute, highest of all methods): near 0 on an idle machine. */
   readonly load: number;
+  /** SHA-256 of what was timed, by method; missing where an earlier version timed it. */
+  readonly settings?: Readonly<Partial<Record<Method, string>>>;
   /** Median of an iteration without evaluation. */
   readonly secondsPerIteration: Readonly<Partial<Record<Method, number>>>;
   /** Of a run, besides iterations and evaluations: start, compilation, comparison, report. */

@@ -24,7 +24,7 @@ function selectionOf({ action, only, rewards, methods: rows }: ExperimentOptions
   const known = budget.methods ?? methods;
   return {
     targets: action === "search" ? ["search"] : only === undefined ? everything.targets : parseNames("part", only, targets),
-    rewards: rewards === undefined ? trainedRewards : parseNames("reward", rewards, trainedRewards),
+    rewards: rewards === undefined ? trainedRewards : parseNames("reward", rewards, budget.rewards),
     methods: rows === undefined ? known : parseNames("method", rows, known),
   };
 }

@@ -176,6 +176,15 @@ describe("an experiment", () => {
     expect([...(await recordsOf("search")).keys()]).toEqual(["search/aesthetic/rlcm/rate-0.0005/seed-0", "search/aesthetic/rlcm/rate-0.0025/seed-0"]);
   });
 
+  it("refuses times that were measured with other settings", async () => {
+    const path = join(folder, "changed", "tiny.json");
+    await mkdir(join(folder, "changed"));
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(budgetFile, "utf8")) as object), extras: { rlcm: { settings: { "policy.samplesPerIteration": 16 } } } }));
+    const refused = await runTastemaker("--json", "experiment", "search", "--budget", path, ...optionsOf("search").slice(2), "--methods", "rlcm");
+    expect(refused.code).toBe(2);
+    expect(JSON.parse(refused.stdout)).toMatchObject({ error: { code: "calibration-changed", message: expect.stringContaining("times of rlcm with this budget's settings") as string } });
+  });
+
   it("refuses records of another budget", async () => {
     const path = join(resultsOf("search"), "calibration.json");
     const calibration = JSON.parse(await readFile(path, "utf8")) as { secondsPerIteration: Record<string, number> };
@@ -233,6 +242,7 @@ describe("bad input is one message", () => {
     [["--budget", "quik"], /expected .*quick/],
     [["--only", "table7"], /table7/],
     [["--rewards", "beauty"], /beauty/],
+    [["--budget", "race", "--rewards", "hpsv2"], /reward: expected one of pick-score, got "hpsv2"/],
     [["--methods", "rocm"], /rocm/],
     [["--budget", "race", "--methods", "d3po"], /method: expected one of rocm-kl, rlcm, ddpo, got "d3po"/],
     [["--budget", "missing.json"], /missing\.json/],
@@ -240,6 +250,19 @@ describe("bad input is one message", () => {
     const { code, stderr } = await runInProcess("experiment", "status", ...args);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
+  });
+
+  it.each([
+    [{ extras: { rlcm: { settings: { learningRate: 1e-5 } } } }, /got "learningRate" \(at extras\.rlcm\.settings of .*refused\.json\); leave it out/],
+    [{ extras: { rocm: { settings: { evaluation: { count: 3 } } } } }, /got "evaluation" /],
+    [{ extras: { rlcm: { settings: { guidanceScale: 5 } } } }, /got "guidanceScale" .*set it in `world\.settings`/],
+    [{ world: { settings: { batchSize: 2 } } }, /got "batchSize" \(at world\.settings of .*set it for single methods, in `extras`/],
+    [{ world: { settings: { eta: 0.5 } } }, /got "eta" .*sampled alike/],
+  ])("names a setting that a budget can't have: %j", async (change, message) => {
+    const path = join(folder, "refused.json");
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(budgetFile, "utf8")) as object), ...change }));
+    const { code, stderr } = await runInProcess("experiment", "status", "--budget", path);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
   });
 
   it("names what is wrong in a budget file", async () => {

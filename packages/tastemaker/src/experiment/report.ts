@@ -64,7 +64,7 @@ export async function paperReport({ budget, base, records, paths }: ReportInput)
   const sheets = await reportSheets({ budget, records, choices: analysis.choices, paths });
   const listed = [...charts.map(({ name, title, only }) => ({ path: `figures/${name}.svg`, title, only })), ...sheets.map(({ name, title, only }) => ({ path: `figures/${name}.webp`, title, only }))];
   const drawn = Object.fromEntries(charts.map(({ name, svg }) => [`figures/${name}.svg`, svg]));
-  return { texts: { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, figures: listed }), ...drawn }, charts, sheets };
+  return { texts: { ...reportFiles([...records.values()], base, analysis, { budget: budget.name, argument: budget.file ?? budget.name, figures: listed }), ...drawn }, charts, sheets };
 }
 
 async function reportPaper(input: ReportInput): Promise<Record<string, string | Uint8Array>> {

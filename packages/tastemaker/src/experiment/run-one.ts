@@ -1,14 +1,12 @@
 import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { TrainConfig } from "../config/train-config.ts";
 import type { MetricsLine } from "../report/report-data.ts";
 import { readJsonLines } from "../storage/append-log.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { findLatestCheckpoint, readRunRecord, runPaths } from "../storage/run-directory.ts";
-import { tryLock } from "../storage/run-lock.ts";
 import { checkBase, readScores } from "./base.ts";
 import type { Budget } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
@@ -19,6 +17,7 @@ import { makeRecord } from "./make-record.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
 import { finalArguments, shellLine, trainArguments } from "./run-command.ts";
 import { type BaseRecord, baseOf, type PromptScores, type RunRecord, type RunSpec } from "./run-record.ts";
+import { waitForRun } from "./wait-for-run.ts";
 
 export interface RunContext {
   readonly budget: Budget;
@@ -27,16 +26,6 @@ export interface RunContext {
   readonly paths: ExperimentPaths;
   readonly signal: AbortSignal;
   readonly note: (text: string) => void;
-}
-
-/** Waits for a run that a killed experiment left running; it saves where it is and ends by itself. */
-async function waitForLock(path: string, { signal, note }: RunContext): Promise<void> {
-  for (let isSaid = false; existsSync(path) && !signal.aborted; isSaid = true) {
-    const taken = await tryLock(path);
-    if ("lock" in taken) return taken.lock.release();
-    if (!isSaid) note(`waiting for process ${taken.holder.pid} on ${taken.holder.host} (lock ${path})`);
-    await sleep(500, undefined, { signal }).catch(() => undefined);
-  }
 }
 
 /** Whether a folder holds the training of this very specification, begun or finished; what was begun with another one is removed. */
@@ -54,7 +43,7 @@ async function hasBegun(run: string, specFile: string, spec: RunSpec): Promise<b
 async function trainRun(spec: RunSpec, context: RunContext): Promise<boolean> {
   const { paths, signal } = context;
   const { run, log } = specPaths(paths, spec.id);
-  await waitForLock(runPaths(run).lock, context);
+  await waitForRun(run, context);
   if (signal.aborted) return false;
   const isBegun = await hasBegun(run, join(paths.work, "specs", `${spec.id}.json`), spec);
   if (isBegun && (await findLatestCheckpoint(run))?.step === spec.iterations) return true;

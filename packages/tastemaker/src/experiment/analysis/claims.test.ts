@@ -64,6 +64,15 @@ describe("the claims", () => {
     for (const { rule, unit, evidence } of claims.values()) for (const text of [rule, unit, evidence]) expect(text).not.toMatch(/NaN|undefined/);
   });
 
+  it("are undecided where they speak of methods without runs", () => {
+    const claims = claimsOf(world(paper).filter(({ spec }) => spec.method === "rocm-kl" || spec.method === "rlcm"));
+    for (const id of ["regularised-at-least-baselines", "appeal-over-alignment"]) {
+      expect(claims.get(id), id).toMatchObject({ verdict: "undecided here", evidence: expect.stringMatching(/^runs of rocm-js, .* are missing, which decides nothing; /) as string });
+    }
+    expect(claims.get("rocm-sooner-than-rlcm")!.verdict).toBe("holds");
+    expect(claims.get("diffusion-baselines-lose")).toMatchObject({ verdict: "undecided here", effect: null, evidence: null });
+  });
+
   it("do not hold where the opposite is true", () => {
     const claims = claimsOf(world((method, beta, metric, reward) => (method === "rocm-none" ? (metric === reward ? 0.5 : 1) : metric === "judge" && method.startsWith("rocm") ? 1 : metric === "gold" && method.startsWith("rocm") ? -0.8 : -paper(method, beta, metric, reward))));
     for (const id of ["regularised-at-least-baselines", "no-regularisation-overfits", "kl-hellinger-best", "diffusion-baselines-lose", "appeal-over-alignment", "divergence-over-stopping"]) expect([id, claims.get(id)!.verdict]).toEqual([id, "does not hold"]);

@@ -33,8 +33,8 @@ export const matchMargin = 0.05;
 const singleSeed = "trainings with a single seed decide nothing";
 
 /** The side of an interval as a verdict on "is positive". */
-function positive(effect: Estimate | null, isSingleSeed = false): Verdict {
-  const side = effect === null || isSingleSeed ? 0 : sideOf(effect);
+function positive(effect: Estimate | null, decidesNothing = false): Verdict {
+  const side = effect === null || decidesNothing ? 0 : sideOf(effect);
   return side === 1 ? "holds" : side === -1 ? "does not hold" : "undecided here";
 }
 
@@ -113,32 +113,43 @@ function contrast(value: Value, reward: TrainedReward, first: readonly Method[],
   return combine([...plus, ...minus], (means) => meanOf(means.slice(0, plus.length)) - (minus.length === 0 ? 0 : meanOf(means.slice(plus.length))));
 }
 
-/** The mean of contrasts over rewards, each reward as it is: the interval is over seeds and prompts. */
-function pool(contrasts: readonly (readonly [TrainedReward, Sampled])[]): { effect: Estimate | null; isSingleSeed: boolean; evidence: string | null } {
-  if (contrasts.length === 0) return { effect: null, isSingleSeed: false, evidence: null };
-  const pooled = combine(contrasts.map(([, sampled]) => sampled), meanOf);
-  const { isSingleSeed } = pooled;
-  return { effect: estimateOf(pooled), isSingleSeed, evidence: (isSingleSeed ? `${singleSeed}; ` : "") + contrasts.map(([reward, sampled]) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
-}
-
 const number = (value: number | null): string => (value === null ? "–" : value.toFixed(3).replace("-", "−"));
 const text = ({ mean, low, high }: Estimate): string => `${number(mean)} (${number(low)} … ${number(high)})`;
 
-function perReward(value: Value, first: readonly Method[], second: readonly Method[] | null): (readonly [TrainedReward, Sampled])[] {
-  return trainedRewards.flatMap((reward) => {
+/** A comparison of two groups of methods. */
+interface Pooled {
+  readonly effect: Estimate | null;
+  /** Where a training has a single seed, or a method has no runs: a mean over some of them is not what a claim speaks of. */
+  readonly decidesNothing: boolean;
+  readonly evidence: string | null;
+}
+
+/** What keeps a comparison from deciding anything, as the beginning of its evidence; empty where nothing does. */
+function obstacles(value: Value, rows: readonly Method[], isSingleSeed: boolean, rewards: readonly TrainedReward[] = trainedRewards): string {
+  const missing = rows.filter((method) => rewards.every((reward) => value(reward, method) === undefined));
+  return (isSingleSeed ? `${singleSeed}; ` : "") + (missing.length === 0 ? "" : `runs of ${missing.join(", ")} are missing, which decides nothing; `);
+}
+
+/** Mean over `first` minus mean over `second` (null: `first` alone), mean over rewards, each reward as it is: the interval is over seeds and prompts. */
+function compare(value: Value, first: readonly Method[], second: readonly Method[] | null): Pooled {
+  const contrasts = trainedRewards.flatMap((reward) => {
     const sampled = contrast(value, reward, first, second);
-    return sampled === undefined ? [] : [[reward, sampled] as const];
+    return sampled === undefined ? [] : [{ reward, sampled }];
   });
+  if (contrasts.length === 0) return { effect: null, decidesNothing: false, evidence: null };
+  const pooled = combine(contrasts.map(({ sampled }) => sampled), meanOf);
+  const before = obstacles(value, [...first, ...(second ?? [])], pooled.isSingleSeed);
+  return { effect: estimateOf(pooled), decidesNothing: before !== "", evidence: before + contrasts.map(({ reward, sampled }) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
 }
 
 const sd = "standard deviations of the base model's scores, mean over the paper's metrics that are not trained on";
 
 function outperforms(id: string, claim: string, value: Value, unit: string): Claim {
   const baselines: readonly Method[] = ["rlcm", "ddpo", "d3po", "dpok"];
-  const { effect, isSingleSeed } = pool(perReward(value, divergenceMethods, baselines));
+  const { effect, decidesNothing } = compare(value, divergenceMethods, baselines);
   const singles = trainedRewards.flatMap((reward) => baselines.flatMap((baseline) => {
     const sampled = contrast(value, reward, divergenceMethods, [baseline]);
-    return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled) }];
+    return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled), isSingleSeed: sampled.isSingleSeed }];
   }));
   const worse = singles.filter(({ estimate }) => (estimate.high ?? 0) < -matchMargin);
   const isBelow = effect !== null && (effect.high ?? 0) < -matchMargin;
@@ -146,21 +157,21 @@ function outperforms(id: string, claim: string, value: Value, unit: string): Cla
   return {
     id,
     claim,
-    verdict: isSingleSeed ? "undecided here" : isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
+    verdict: decidesNothing ? "undecided here" : isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
     effect,
     unit,
     rule: `Mean over the four divergences minus mean over the baselines, mean over rewards. "Outperform or match" holds when its 95 % interval is above −${matchMargin} and no single baseline with any reward is better by more than ${matchMargin} beyond its interval; it does not hold when the interval is below −${matchMargin} or more than a quarter of the ${singles.length} single comparisons are.`,
-    evidence: singles.length === 0 ? null : (isSingleSeed ? `${singleSeed}; ` : "") + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
+    evidence: singles.length === 0 ? null : obstacles(value, [...divergenceMethods, ...baselines], singles.some(({ isSingleSeed }) => isSingleSeed)) + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
   };
 }
 
 function overfits(heldOut: Value, trained: Value): Claim {
-  const lost = pool(perReward(heldOut, divergenceMethods, ["rocm-none"]));
-  const won = pool(perReward(trained, ["rocm-none"], divergenceMethods));
+  const lost = compare(heldOut, divergenceMethods, ["rocm-none"]);
+  const won = compare(trained, ["rocm-none"], divergenceMethods);
   return {
     id: "no-regularisation-overfits",
     claim: "Without regularisation ROCM overfits: it gains more of the trained reward and less on the other metrics than with a divergence.",
-    verdict: both(positive(lost.effect, lost.isSingleSeed), positive(won.effect, won.isSingleSeed)),
+    verdict: both(positive(lost.effect, lost.decidesNothing), positive(won.effect, won.decidesNothing)),
     effect: lost.effect,
     unit: sd,
     rule: "Held-out gain with a divergence (mean of four) minus without, and trained gain without minus with, mean over rewards: holds when both 95 % intervals are above 0; does not hold when one is below.",
@@ -168,8 +179,8 @@ function overfits(heldOut: Value, trained: Value): Claim {
   };
 }
 
-function simple(id: string, claim: string, unit: string, rule: string, pooled: ReturnType<typeof pool>, sign: 1 | -1 = 1): Claim {
-  const verdict = positive(pooled.effect, pooled.isSingleSeed);
+function simple(id: string, claim: string, unit: string, rule: string, pooled: Pooled, sign: 1 | -1 = 1): Claim {
+  const verdict = positive(pooled.effect, pooled.decidesNothing);
   const turned: Verdict = verdict === "holds" ? "does not hold" : verdict === "does not hold" ? "holds" : verdict;
   return { id, claim, verdict: sign === 1 ? verdict : turned, effect: pooled.effect, unit, rule, evidence: pooled.evidence };
 }
@@ -255,14 +266,15 @@ function appealOverAlignment(cells: Cells): Claim {
   // From differences within each picture, because both leads come from the same seeds.
   const lead = contrast((reward, method) => cells.excess(reward, method, "gold-appeal", "judge"), "aesthetic", divergenceMethods, ["rlcm"]);
   const effect = lead === undefined ? null : estimateOf(lead);
+  const before = obstacles(gain("judge"), [...divergenceMethods, "rlcm"], appeal?.isSingleSeed ?? false, ["aesthetic"]);
   return {
     id: "appeal-over-alignment",
     claim: "With the aesthetic reward ROCM is far ahead of RLCM in visual appeal and hardly in agreement with the prompt.",
-    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal), appeal?.isSingleSeed), positive(effect, lead?.isSingleSeed)),
+    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal), before !== ""), positive(effect, before !== "")),
     effect,
     unit: "gain over RLCM in gold appeal minus that in the judge's agreement, each in standard deviations of the base model's scores",
     rule: "Mean over the four divergences minus RLCM, trained on the aesthetic reward: holds when the 95 % intervals of the lead in appeal and of the lead in appeal minus the lead in agreement are both above 0; does not hold when one is below.",
-    evidence: appeal === undefined || alignment === undefined ? null : `${appeal.isSingleSeed ? `${singleSeed}; ` : ""}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
+    evidence: appeal === undefined || alignment === undefined ? null : `${before}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
   };
 }
 
@@ -310,7 +322,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
       "KL and Hellinger are the best divergences.",
       sd,
       "Mean held-out gain of KL and Hellinger minus that of Jensen-Shannon and Fisher, mean over rewards: holds when its 95 % interval is above 0, does not hold when it is below.",
-      pool(perReward(heldOut, ["rocm-kl", "rocm-hellinger"], ["rocm-js", "rocm-fisher"])),
+      compare(heldOut, ["rocm-kl", "rocm-hellinger"], ["rocm-js", "rocm-fisher"]),
     ),
     sooner("rocm-sooner-than-rlcm", "Regularised ROCM reaches a quality sooner than RLCM.", regularised("rlcm")),
     sooner("rlcm-sooner-than-ddpo", "RLCM reaches a quality sooner than DDPO.", heldOutSpeed.filter(({ row }) => row.baseline === "ddpo" && row.method === "rlcm")),
@@ -320,7 +332,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
       "The diffusion baselines lose on the metrics that are not trained on, against their own base model.",
       sd,
       "Held-out gain of DDPO, D3PO and DPOK over the diffusion model, mean over methods and rewards: holds when its 95 % interval is below 0, does not hold when it is above.",
-      pool(perReward(heldOut, diffusionMethods, null)),
+      compare(heldOut, diffusionMethods, null),
       -1,
     ),
     simple(
@@ -328,7 +340,7 @@ export function judgeClaims(inputs: ClaimInputs): Claim[] {
       "Regularised ROCM and RLCM score higher than the diffusion baselines on the metrics that are not trained on.",
       "standard deviations of the consistency model's scores, mean over the paper's metrics that are not trained on",
       "Mean score of the four divergences and RLCM minus that of DDPO, D3PO and DPOK, mean over rewards: holds when its 95 % interval is above 0, does not hold when it is below.",
-      pool(perReward(score, [...divergenceMethods, "rlcm"], diffusionMethods)),
+      compare(score, [...divergenceMethods, "rlcm"], diffusionMethods),
     ),
     appealOverAlignment(cells),
     betterThanStopping(inputs.matched),

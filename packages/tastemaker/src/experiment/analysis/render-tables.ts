@@ -140,13 +140,17 @@ function betaTables({ beta, prompts }: Analysis): RenderedTable[] {
       note: `Gold preference: how likely one of the world's people prefers the tuned picture to the base model's, σ(difference), mean over ${prompts} prompts. "β best by gold" is the yardstick that nobody without the hidden taste could choose, and the best of several on these very prompts. Automatic β keeps ${shareText(beta.autoOfBest)} of it on average (goal: at least ${percent(autoTarget)}). "beyond ½": the same of what is beyond one half, which a model that changes nothing has; left out where the best β is not clearly beyond it.`,
       only: "table2,auto",
     },
-    {
-      name: "table-2-early-stopping",
-      title: "Stopping early instead of a divergence",
-      text: markdownTable(["reward", "gold gain at the end", "at the best checkpoint", "where the watch spoke", "watch spoke", "best swept β", "checkpoint of best", "watch of best"], stopping, 1),
-      note: "Runs without a divergence; gains in the gold's own unit, from the training curves' prompts. The best checkpoint is the one that the run's own evaluations call so, without looking at the gold.",
-      only: "table1,table2",
-    },
+    ...(stopping.length === 0
+      ? []
+      : [
+          {
+            name: "table-2-early-stopping",
+            title: "Stopping early instead of a divergence",
+            text: markdownTable(["reward", "gold gain at the end", "at the best checkpoint", "where the watch spoke", "watch spoke", "best swept β", "checkpoint of best", "watch of best"], stopping, 1),
+            note: "Runs without a divergence; gains in the gold's own unit, from the training curves' prompts. The best checkpoint is the one that the run's own evaluations call so, without looking at the gold.",
+            only: "table1,table2",
+          },
+        ]),
   ];
 }
 

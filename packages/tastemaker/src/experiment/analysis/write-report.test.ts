@@ -34,7 +34,7 @@ describe("the report", () => {
   const figures = [{ path: "figures/figure-5.svg", title: "Metric against training time", only: "fig5" }];
   async function reportOf(runs: readonly RunRecord[], resamples: number): Promise<{ analysis: Analysis; files: Record<string, string> }> {
     const analysis = await analyseRecords(runs, base, { seed: 1, resamples });
-    return { analysis, files: reportFiles(runs, base, analysis, { budget: "quick", figures }) };
+    return { analysis, files: reportFiles(runs, base, analysis, { budget: "quick", argument: "quick", figures }) };
   }
 
   it("has every table with n, seeds, machine, commit and command, and the same numbers as data", async () => {
@@ -78,7 +78,7 @@ describe("the report", () => {
     const analysis = await analyseRecords(own, measured, { seed: 1, resamples: 20 });
     expect(analysis.bases.map(({ model }) => model)).toEqual(["emoji"]);
     expect(analysis.methods.map(({ bases }) => bases.map(({ model }) => model))).toEqual([["emoji"], ["emoji"]]);
-    for (const text of Object.values(reportFiles(own, measured, analysis, { budget: "quick", figures }))) expect(text).not.toMatch(/NaN|undefined/);
+    for (const text of Object.values(reportFiles(own, measured, analysis, { budget: "quick", argument: "quick", figures }))) expect(text).not.toMatch(/NaN|undefined/);
   });
 
   it("says which trainings broke off", async () => {
@@ -89,6 +89,10 @@ describe("the report", () => {
   });
 
   it("can be written from no runs at all, and from a single seed", async () => {
+    const { analysis } = await reportOf([], 50);
+    for (const text of Object.values(reportFiles([], base, analysis, { budget: "mine", argument: "my budgets/mine.json", figures: [] }))) {
+      for (const [command] of text.matchAll(/tastemaker experiment [^`]*/g)) expect(command).toMatch(/--budget 'my budgets\/mine\.json'$/);
+    }
     expect((await reportOf([], 50)).files["README.md"]).toContain("Without runs here:\n\n- Regularised ROCM outperforms");
     expect((await reportOf(records.filter(({ spec }) => spec.seed === 1 && spec.method !== "ddpo"), 50)).files["README.md"]).not.toMatch(/NaN|undefined|\[object/);
   });
