@@ -1,0 +1,28 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { withTemporaryFolder } from "../testing/child.ts";
+import { type Ended, runInProcess } from "../testing/in-process.ts";
+import { writePictures } from "../testing/pair-pictures.ts";
+import { tinyPrompts } from "../testing/tiny-world.ts";
+
+/** A table of pairs of plain pictures, two pairs of each prompt. */
+async function writePairs(folder: string, labelOf: (pair: number) => number = (pair) => pair % 2): Promise<string> {
+  await writePictures(folder, 4);
+  const rows = tinyPrompts.flatMap((prompt, p) => [0, 1].map((i) => `${prompt},pictures/${i}.png,pictures/${i + 2}.png,${labelOf(2 * p + i)}`));
+  const table = join(folder, "pairs.csv");
+  await writeFile(table, ["prompt,image_a,image_b,label", ...rows].join("\n"));
+  return table;
+}
+
+const fit = (folder: string, pairs: string, from: string, ...more: string[]): Promise<Ended> => runInProcess("reward", "fit", "--kind", "pick-score", "--from", from, "--pairs", pairs, "--out", join(folder, "out"), "--threads", "1", "--held-out-share", "0.2", ...more);
+
+describe("reward fit", () => {
+  it.each(["pick-score", "hpsv2", "image-reward", "aesthetic"])("says in one line that there is nothing to begin with: %s", (kind) =>
+    withTemporaryFolder(async (folder) => {
+      const pairs = await writePairs(folder);
+      expect(await fit(folder, pairs, join(folder, "nix"), "--kind", kind)).toMatchObject({ code: 2, stderr: `error: reward fit: expected an existing folder or file, got nothing (at ${join(folder, "nix")}); check --from\n` });
+      expect(await fit(folder, pairs, "owner/nope:x", "--kind", kind)).toMatchObject({ code: 2, stderr: "error: reward fit: expected an existing folder or file, got nothing (at owner/nope:x); run `tastemaker fetch owner/nope:x`, and give the path that it prints\n" });
+    }),
+  );
+});
