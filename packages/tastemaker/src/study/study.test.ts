@@ -88,6 +88,7 @@ describe("a study's file", () => {
       ["", /got no pair, prompt/],
       ['{"pair": 1}\n', /at pair, line 1/],
       ["{oops\n", /expected a JSON object/],
+      [csv.replaceAll(",theirs,", ",ours,"), /expected two different methods, got "ours" twice \(at methodB, line 2 of f.csv\)/],
     ] as const) expect(() => parseAnswers(content, "f.csv"), content.slice(-80)).toThrow(message);
     const other = answers.map((answer, index) => (index === 0 ? { ...answer, methodA: "another" } : answer));
     expect(() => parseAnswers(answersCsv(other), "f.csv")).toThrow(/expected one prompt and two methods per pair/);
