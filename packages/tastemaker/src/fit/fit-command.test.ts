@@ -1,10 +1,11 @@
-import { writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { withTemporaryFolder } from "../testing/child.ts";
 import { type Ended, runInProcess } from "../testing/in-process.ts";
 import { writePictures } from "../testing/pair-pictures.ts";
-import { tinyPrompts } from "../testing/tiny-world.ts";
+import { tinyPrompts, writeTinyWorld } from "../testing/tiny-world.ts";
 
 /** A table of pairs of plain pictures, two pairs of each prompt. */
 async function writePairs(folder: string, labelOf: (pair: number) => number = (pair) => pair % 2): Promise<string> {
@@ -25,4 +26,16 @@ describe("reward fit", () => {
       expect(await fit(folder, pairs, "owner/nope:x", "--kind", kind)).toMatchObject({ code: 2, stderr: "error: reward fit: expected an existing folder or file, got nothing (at owner/nope:x); run `tastemaker fetch owner/nope:x`, and give the path that it prints\n" });
     }),
   );
+
+  it("names the row of a damaged picture before it trains", () =>
+    withTemporaryFolder(async (folder) => {
+      const { clip } = await writeTinyWorld(folder, 1);
+      const pairs = await writePairs(folder);
+      const damaged = join(folder, "pictures/3.png");
+      await truncate(damaged, 60);
+      const { code, stderr } = await fit(folder, pairs, clip);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/^error: picture: expected a readable PNG, .* \(at .*pictures\/3\.png, the second picture of .*pairs\.csv, row \d+\)/m);
+      expect(existsSync(join(folder, "out/run"))).toBe(false);
+    }));
 });

@@ -22,6 +22,7 @@ import { openFit } from "./open-fit.ts";
 import type { OpenedFit } from "./fit-model.ts";
 import { judgePairs } from "./judge-pairs.ts";
 import { PairBatches } from "./pair-batches.ts";
+import { checkPairPictures } from "./pair-pictures.ts";
 import { pairStatistics } from "./pair-statistics.ts";
 import { describeStatistics } from "./describe-statistics.ts";
 import { type Pair, readPairs, splitByPrompt } from "./pairs.ts";
@@ -138,6 +139,8 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       workers,
     };
     output.note(`${training.length} pairs to train on, ${heldOut.length} held out; ${record.picturesSeen} pictures in steps of ${2 * record.batch * workers}, learning rate ${record.learningRate}`);
+    // A run that was begun has had its pictures read.
+    if (!existsSync(join(out, "run", "run.json")) && !(await checkPairPictures([...training, ...heldOut], signal))) return stopped();
     await ensureFolder(out);
     timings = await train(model, record, pairs, out, threads, backend, context);
   } finally {

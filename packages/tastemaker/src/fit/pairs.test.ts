@@ -104,7 +104,7 @@ describe("a table of pairs", () => {
 });
 
 describe("the split by prompts", () => {
-  const pair = (prompt: string): Pair => ({ prompt, first: "", second: "", label: 1, probability: undefined, where: "" });
+  const pair = (prompt: string): Pair => ({ prompt, first: "", second: "", isCopied: false, label: 1, probability: undefined, where: "" });
 
   it("puts no prompt on both sides, holds out about the share, and does not depend on the order", () => {
     fc.assert(

@@ -17,6 +17,8 @@ export interface Pair {
   /** Absolute paths. */
   readonly first: string;
   readonly second: string;
+  /** Whether the pictures' bytes lie in the table, so that their paths are those of copies. */
+  readonly isCopied: boolean;
   /** 1: the first is better, 0: the second, 0.5: neither. */
   readonly label: number;
   /** True probability that the first is preferred, where the annotator is simulated and it is known. */
@@ -111,7 +113,8 @@ class PairReader {
     if (typeof prompt !== "string" || prompt.trim() === "" || prompt.length > longestPrompt) throw rowError("prompt", `a text of 1 to ${longestPrompt} characters`, typeof prompt === "string" ? prompt.slice(0, 60) : prompt, where, "every pair needs the text that both pictures were made for");
     const first = await this.#picture(this.#column(row, "first", where), "the first picture", where);
     const second = await this.#picture(this.#column(row, "second", where), "the second picture", where);
-    return { prompt, first, second, label: parseLabel(this.#column(row, "label", where), where), probability: parseProbability(row["probability"], where), where };
+    const isCopied = [first, second].some((picture) => dirname(picture) === this.#cacheFolder);
+    return { prompt, first, second, isCopied, label: parseLabel(this.#column(row, "label", where), where), probability: parseProbability(row["probability"], where), where };
   }
 
   #column(row: Row, column: keyof typeof columns, where: string): unknown {
