@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileWriter, parquetWrite } from "hyparquet-writer";
 import { describe, expect, it } from "vitest";
@@ -26,5 +26,25 @@ describe("reward check", () => {
       const { code, stderr } = await check(pairs);
       expect(code).toBe(2);
       expect(stderr).toMatch(/\(at the second picture of .*pairs\.parquet, row 2\)/);
+    }));
+
+  it("creates the folders of its files, and refuses places where nothing can be written before it judges", () =>
+    withTemporaryFolder(async (folder) => {
+      await writePictures(folder, 2);
+      const pairs = join(folder, "pairs.csv");
+      writeFileSync(pairs, "prompt,image_a,image_b,label\na cat,pictures/0.png,pictures/1.png,1\n");
+      const [out, chart] = [join(folder, "new/deep/check.json"), join(folder, "new/chart.svg")];
+      const done = await check(pairs, "--out", out, "--chart", chart);
+      expect(done).toMatchObject({ code: 0, stdout: expect.stringMatching(/^1 pairs\n/) as string });
+      expect(JSON.parse(readFileSync(out, "utf8"))).toMatchObject({ pairs: 1 });
+      expect(existsSync(chart)).toBe(true);
+      for (const option of ["--out", "--chart"]) {
+        for (const [place, message] of [[join(pairs, "check.json"), "expected a folder, got a file"], [folder, "it is a folder, not a file"]] as const) {
+          const { code, stdout, stderr } = await check(pairs, option, place);
+          expect([code, stdout]).toEqual([2, ""]);
+          expect(stderr).toMatch(new RegExp(`^error: .*${message}`));
+          expect(stderr).not.toContain("judging");
+        }
+      }
     }));
 });
