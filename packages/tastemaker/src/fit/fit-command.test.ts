@@ -3,6 +3,8 @@ import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { withTemporaryFolder } from "../testing/child.ts";
+import type { Pair } from "./pairs.ts";
+import { labelWarnings } from "./label-warnings.ts";
 import { type Ended, runInProcess } from "../testing/in-process.ts";
 import { writePictures } from "../testing/pair-pictures.ts";
 import { tinyPrompts, writeTinyWorld } from "../testing/tiny-world.ts";
@@ -38,4 +40,28 @@ describe("reward fit", () => {
       expect(stderr).toMatch(/^error: picture: expected a readable PNG, .* \(at .*pictures\/3\.png, the second picture of .*pairs\.csv, row \d+\)/m);
       expect(existsSync(join(folder, "out/run"))).toBe(false);
     }));
+
+  it.each(["0", "-1e-3", "1.5", "fast"])("needs a learning rate above 0 and at most 1, not %s", async (rate) => {
+    const { code, stderr } = await fit("/nowhere", "/nowhere/pairs.csv", "/nowhere/clip", "--learning-rate", rate);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/--learning-rate.*expected a number above 0 and at most 1/)]);
+  });
+
+  it("warns of training pairs that are all ties", () =>
+    withTemporaryFolder(async (folder) => {
+      const { clip } = await writeTinyWorld(folder, 1);
+      const { code, stderr } = await fit(folder, await writePairs(folder, () => 0.5), clip, "--batch-size", "4", "--pictures-seen", "8");
+      expect(code, stderr).toBe(0);
+      expect(stderr).toContain("warning: all 12 training pairs are ties: ");
+    }));
+});
+
+describe("warnings about labels", () => {
+  const warningsOf = (...labels: number[]): readonly string[] => labelWarnings(labels.map((label): Pair => ({ prompt: "", first: "", second: "", isCopied: false, label, probability: undefined, where: "" })));
+
+  it("are given where nothing or one side alone is preferred, ties aside", () => {
+    expect(warningsOf(0.5, 0.5)).toEqual([expect.stringMatching(/^all 2 training pairs are ties: /)]);
+    expect(warningsOf(1, 1, 0.5)).toEqual([expect.stringMatching(/^the first picture is the better one in all 2 training pairs that are no ties: /)]);
+    expect(warningsOf(0, 0)).toEqual([expect.stringMatching(/^the second picture is the better one in all 2 training pairs: /)]);
+    expect(warningsOf(1, 0, 0.5)).toEqual([]);
+  });
 });

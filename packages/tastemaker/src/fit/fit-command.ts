@@ -23,6 +23,7 @@ import type { OpenedFit } from "./fit-model.ts";
 import { judgePairs } from "./judge-pairs.ts";
 import { PairBatches } from "./pair-batches.ts";
 import { checkPairPictures } from "./pair-pictures.ts";
+import { labelWarnings } from "./label-warnings.ts";
 import { pairStatistics } from "./pair-statistics.ts";
 import { describeStatistics } from "./describe-statistics.ts";
 import { type Pair, readPairs, splitByPrompt } from "./pairs.ts";
@@ -116,6 +117,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
   const { record: pairRecord, ...pairs } = await openPairs(options, join(out, "pictures"));
   const { training, heldOut } = pairs;
   if (pairRecord.heldOut.leftOut > 0) output.note(`left out ${pairRecord.heldOut.leftOut} training pairs whose prompts are held out`);
+  for (const warning of labelWarnings(training)) output.note(`warning: ${warning}`);
   const model = await openFit(options, backend);
   const stopped = (): void => {
     output.note(`stopped; go on with the same command (${out})`);
