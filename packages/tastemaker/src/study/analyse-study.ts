@@ -30,8 +30,8 @@ export interface MatchResult {
 export interface MethodStrength {
   readonly question: Question;
   readonly method: string;
-  /** Methods of one question that were compared with each other, directly or over others, from 1: strengths of different groups cannot be compared. */
-  readonly group: number;
+  /** Which methods of the question were compared with each other, directly or over others, from 1: strengths of different groups cannot be compared. Absent where all were. */
+  readonly group?: number;
   /** Natural logarithm of odds, mean 0 over the methods of the group. */
   readonly strength: number;
   readonly low: number | null;
@@ -161,16 +161,17 @@ function strengthsOf(question: Question, votes: readonly Oriented[], { seed, res
     for (const [method, strength] of fit(ofPairs, ofPeople)) samples.get(method)!.push(strength);
   }
   const groups = connectedSets(contests);
+  const isApart = new Set(groups.values()).size > 1;
   const strengths = [...found].map(([method, strength]): MethodStrength => {
     const list = samples.get(method)!;
-    const about = { question, method, group: groups.get(method)!, strength };
+    const about = { question, method, ...(isApart ? { group: groups.get(method)! } : {}), strength };
     if (list.length < 2) return { ...about, low: null, high: null };
     const mean = meanOf(list);
     const deviation = Math.sqrt(list.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (list.length - 1));
     const reach = studentQuantile(clusters - 1) * deviation;
     return { ...about, low: strength - reach, high: strength + reach };
   });
-  return strengths.sort((a, b) => a.group - b.group);
+  return strengths.sort((a, b) => groups.get(a.method)! - groups.get(b.method)!);
 }
 
 function annotatorResults(answers: readonly Answer[]): AnnotatorResult[] {
