@@ -46,6 +46,14 @@ describe("reward fit", () => {
     expect([code, stderr]).toEqual([2, expect.stringMatching(/--learning-rate.*expected a number above 0 and at most 1/)]);
   });
 
+  it("says once what it sees at the end", () =>
+    withTemporaryFolder(async (folder) => {
+      const { clip } = await writeTinyWorld(folder, 1);
+      const { code, stderr } = await fit(folder, await writePairs(folder), clip, "--batch-size", "4", "--pictures-seen", "16");
+      expect(code, stderr).toBe(0);
+      expect(stderr.match(/^pick-score \d+: accuracy/gm)).toEqual(["pick-score 8: accuracy", "pick-score 16: accuracy"]);
+    }));
+
   it("warns of training pairs that are all ties", () =>
     withTemporaryFolder(async (folder) => {
       const { clip } = await writeTinyWorld(folder, 1);
