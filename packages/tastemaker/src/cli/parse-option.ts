@@ -22,6 +22,15 @@ export function realNumber(low: number, high: number = Number.MAX_VALUE): (text:
   };
 }
 
+/** An option parser for numbers above `low`, which is not one of them, up to `high`. */
+export function numberAbove(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!(value > low && value <= high)) throw new InvalidArgumentError(`expected a number above ${low} and at most ${high}.`);
+    return value;
+  };
+}
+
 /** An option parser for a checkpoint of a run: `last`, `best` or a step. */
 export function checkpointChoice(text: string): "last" | "best" | number {
   if (text === "last" || text === "best") return text;

@@ -25,11 +25,24 @@ describe("a CSV", () => {
     expect(parseCsv("", "t")).toEqual({ names: [], rows: [] });
   });
 
+  it("may have columns without names, as spreadsheets leave them", () => {
+    expect(parseCsv("x,,\n1,,", "t").rows[0]!.fields).toEqual({ x: "1", "": "" });
+  });
+
+  it("may have semicolons in its fields", () => {
+    expect(parseCsv("x;y,z\n1,2", "t").names).toEqual(["x;y", "z"]);
+    expect(parseCsv('"x;y"\n1', "t").names).toEqual(["x;y"]);
+  });
+
   it.each([
     ['x,y\n"1,2', /a closing quote, got the end of the file \(at line 2 of t\)/],
     ['x,y\n"1"2,3', /comma after a quoted field, .*line 2 of t/],
     ['x,y\n1,a"b"', /quotes around all of a field or none of it, .*line 2 of t/],
     ["x,y\n1,2,3", /as many fields as in the first row, got 3 \(at line 2 of t\)/],
+    ["x,y, x\n1,2,3", /each column once in the first row, got "x" twice \(at line 1 of t\)/],
+    ["x;y\n1;2", /commas between the columns, got semicolons \(at line 1 of t\)/],
+    ['"x, y";z\n1;2', /commas between the columns, got semicolons \(at line 1 of t\)/],
+    ["x;y\n1,5;2", /commas between the columns, got semicolons \(at line 1 of t\)/],
   ])("refuses %j", (text, message) => {
     expect(() => parseCsv(text, "t")).toThrow(message);
   });

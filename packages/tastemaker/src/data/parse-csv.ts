@@ -22,14 +22,26 @@ function damage({ code, message, ...context }: CsvError, where: string): UsageEr
   return new UsageError("csv-damaged", `table: expected ${expected}, got ${got} (at line ${lines ?? "?"} of ${where})`, cure);
 }
 
+/** A first row longer than this is not looked at for semicolons. */
+const longestHead = 65_536;
+
+/** Spreadsheets of countries with a decimal comma write semicolons. @throws UsageError `csv-damaged` */
+function refuseSemicolons(text: string, where: string): void {
+  const [, before, head] = /^\uFEFF?([\r\n]*)((?:"[^"]*"|[^"\r\n])*)/.exec(text.slice(0, longestHead))!;
+  const outside = head!.replaceAll(/"[^"]*"/g, "");
+  if (!outside.includes(";") || outside.includes(",")) return;
+  throw new UsageError("csv-damaged", `table: expected commas between the columns, got semicolons (at line ${before!.split(/\r\n|\n|\r/).length} of ${where})`, "export the table again with commas, as comma-separated values (CSV)");
+}
+
 /**
  * Rows of a comma-separated table (RFC 4180: fields in double quotes may hold commas, line feeds and doubled quotes). Empty lines are skipped, a byte-order mark is ignored, spaces are kept.
  *
  * @param where For messages.
- * @returns the names of the first row without spaces at their ends, and the other rows; no names where the text is empty
+ * @returns the names of the first row without spaces at their ends, each once unless it is empty, and the other rows; no names where the text is empty
  * @throws UsageError `csv-damaged`
  */
 export function parseCsv(text: string, where: string): { readonly names: readonly string[]; readonly rows: readonly CsvRow[] } {
+  refuseSemicolons(text, where);
   let records: { readonly info: Info; readonly record: string[] }[];
   try {
     records = parse(text, { bom: true, info: true, record_delimiter: ["\r\n", "\n", "\r"], skip_empty_lines: true }) as unknown as typeof records;
@@ -38,5 +50,7 @@ export function parseCsv(text: string, where: string): { readonly names: readonl
   }
   const [head, ...rows] = records;
   const names = head?.record.map((name) => name.trim()) ?? [];
+  const twice = names.find((name, index) => name !== "" && names.indexOf(name) !== index);
+  if (twice !== undefined) throw new UsageError("csv-damaged", `table: expected each column once in the first row, got ${JSON.stringify(twice)} twice (at line ${head!.info.lines} of ${where})`, "remove one of the two columns, or rename it");
   return { names, rows: rows.map(({ info, record }) => ({ line: info.lines, fields: Object.fromEntries(names.map((name, index) => [name, record[index]!])) })) };
 }

@@ -6,6 +6,7 @@ import type { RewardCheckOptions } from "../cli/commands/reward.ts";
 import { openNodeBackend } from "../platform/runtime.ts";
 import { openReward, rewardNames } from "../rewards/open-reward.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
+import { ensureWritable } from "../storage/ensure-writable.ts";
 import { hashFile } from "../storage/file-hash.ts";
 import { packageVersion } from "../storage/package-version.ts";
 import { calibrationChart } from "./calibration-chart.ts";
@@ -16,7 +17,9 @@ import { readPairs } from "./pairs.ts";
 
 /** `tastemaker reward check`. */
 export async function runRewardCheck(options: RewardCheckOptions, { output, signal }: CommandContext): Promise<void> {
-  const { reward: name, path, vocabulary, clip, pairs: table, out, chart } = options;
+  const { reward: name, path, vocabulary, clip, pairs: table } = options;
+  const [out, chart] = [options.out, options.chart].map((file) => (file === undefined ? undefined : resolve(file)));
+  for (const file of [out, chart]) if (file !== undefined) await ensureWritable(file);
   const backend = await openNodeBackend({ threads: options.threads });
   const places = { ...(path === undefined ? {} : { path }), ...(rewardNames.includes(name) ? { ...(vocabulary === undefined ? {} : { vocabulary }), ...(clip === undefined ? {} : { clip }) } : {}) };
   const reward = await openReward({ name, ...places }, backend, undefined, { signal, note: (text) => output.note(`warning: ${text}`) });
@@ -32,11 +35,11 @@ export async function runRewardCheck(options: RewardCheckOptions, { output, sign
     const statistics = pairStatistics(judged);
     const files = await Promise.all(reward.files.map(async (file) => ({ path: file, sha256: (await hashFile(file)).sha256 })));
     const result = { format: "tastemaker-reward-check/1", tastemaker: packageVersion(), reward: { name, unit: reward.unit, source: reward.source, files }, table: { path: where, sha256 }, scale, ...statistics };
-    if (out !== undefined) await writeFileAtomic(resolve(out), `${JSON.stringify(result, null, 2)}\n`);
-    if (chart !== undefined) await writeFileAtomic(resolve(chart), calibrationChart(name, statistics));
     for (const line of describeStatistics(statistics)) output.print(line);
     if (scale.from === "fitted") output.print(`probabilities are those of scores times ${scale.factor.toPrecision(4)}, the factor that fits these pairs best: the reward states none`);
     output.result(result);
+    if (out !== undefined) await writeFileAtomic(out, `${JSON.stringify(result, null, 2)}\n`);
+    if (chart !== undefined) await writeFileAtomic(chart, calibrationChart(name, statistics));
   } finally {
     await reward.dispose();
     await rm(cacheFolder, { recursive: true, force: true });

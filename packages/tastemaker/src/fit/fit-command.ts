@@ -22,6 +22,8 @@ import { openFit } from "./open-fit.ts";
 import type { OpenedFit } from "./fit-model.ts";
 import { judgePairs } from "./judge-pairs.ts";
 import { PairBatches } from "./pair-batches.ts";
+import { checkPairPictures } from "./pair-pictures.ts";
+import { labelWarnings } from "./label-warnings.ts";
 import { pairStatistics } from "./pair-statistics.ts";
 import { describeStatistics } from "./describe-statistics.ts";
 import { type Pair, readPairs, splitByPrompt } from "./pairs.ts";
@@ -115,6 +117,7 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
   const { record: pairRecord, ...pairs } = await openPairs(options, join(out, "pictures"));
   const { training, heldOut } = pairs;
   if (pairRecord.heldOut.leftOut > 0) output.note(`left out ${pairRecord.heldOut.leftOut} training pairs whose prompts are held out`);
+  for (const warning of labelWarnings(training)) output.note(`warning: ${warning}`);
   const model = await openFit(options, backend);
   const stopped = (): void => {
     output.note(`stopped; go on with the same command (${out})`);
@@ -138,6 +141,8 @@ export async function runRewardFit(options: RewardFitOptions, context: CommandCo
       workers,
     };
     output.note(`${training.length} pairs to train on, ${heldOut.length} held out; ${record.picturesSeen} pictures in steps of ${2 * record.batch * workers}, learning rate ${record.learningRate}`);
+    // A run that was begun has had its pictures read.
+    if (!existsSync(join(out, "run", "run.json")) && !(await checkPairPictures([...training, ...heldOut], signal))) return stopped();
     await ensureFolder(out);
     timings = await train(model, record, pairs, out, threads, backend, context);
   } finally {

@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileWriter, parquetWrite } from "hyparquet-writer";
-import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { uniform } from "@tastemaker/tensor";
 import { runTastemaker, startTastemaker, withTemporaryFolder } from "../testing/child.ts";
+import { writePictures } from "../testing/pair-pictures.ts";
 import { tinyBlipWeights, tinyOpenClipWeights, writeTinyReward } from "../testing/tiny-rewards.ts";
 import { tinyPrompts, writeTinyWorld } from "../testing/tiny-world.ts";
 
@@ -14,19 +14,6 @@ interface Row {
   readonly image_a: string;
   readonly image_b: string;
   readonly label: number | string;
-}
-
-/** Plain pictures of 8×8 pixels. */
-async function writePictures(folder: string, count: number): Promise<number[]> {
-  await mkdir(join(folder, "pictures"), { recursive: true });
-  const draws = uniform({ seed: 3, stream: "pictures", indices: [] }, 3 * count);
-  const redness: number[] = [];
-  for (let i = 0; i < count; i++) {
-    const [r, g, b] = [0, 1, 2].map((c) => Math.round(255 * draws[3 * i + c]!)) as [number, number, number];
-    redness.push(r - (g + b) / 2);
-    await sharp({ create: { width: 8, height: 8, channels: 3, background: { r, g, b } } }).png().toFile(join(folder, "pictures", `${i}.png`));
-  }
-  return redness;
 }
 
 /** Pairs in which the redder picture wins, and some ties of a picture with itself. */

@@ -1,11 +1,11 @@
 import { clipLogitScale } from "@tastemaker/diffusion";
 import { program } from "@tastemaker/tensor";
 import { Progress } from "../cli/progress.ts";
-import { readPicture } from "../images/read-picture.ts";
 import { letSignalsIn } from "../platform/let-signals-in.ts";
 import { oracleBackend } from "../platform/runtime.ts";
 import { imageRewardStatistics } from "../rewards/blip-reward.ts";
 import type { Reward } from "../rewards/reward.ts";
+import { readPairPicture } from "./pair-pictures.ts";
 import { fitScale, type JudgedPair } from "./pair-statistics.ts";
 import type { Pair } from "./pairs.ts";
 
@@ -35,23 +35,26 @@ async function ownScale({ name, unit, clip }: Reward): Promise<number | undefine
 /**
  * What a reward says of pairs, by its reference path: one picture at a time.
  * @param signal Stops early. @returns One entry per pair that was judged, margins in logits.
+ * @throws UsageError `picture-unreadable`, naming the row of the pair
  */
 export async function judgePairs(reward: Reward, pairs: readonly Pair[], signal: AbortSignal): Promise<{ readonly judged: JudgedPair[]; readonly scale: MarginScale }> {
   const scores = new Map<string, number>();
-  const scoreOf = async (path: string, prompt: string): Promise<number> => {
+  const scoreOf = async (pair: Pair, which: "first" | "second"): Promise<number> => {
+    const { prompt, [which]: path } = pair;
     const key = reward.needsText ? JSON.stringify([path, prompt]) : path;
     const known = scores.get(key);
     if (known !== undefined) return known;
-    const [score] = await reward.score([await readPicture(path, path)], [prompt]);
+    const [score] = await reward.score([await readPairPicture(pair, which)], [prompt]);
     if (scores.size < mostKept) scores.set(key, score!);
     return score!;
   };
   const raw: JudgedPair[] = [];
   const progress = new Progress({ label: "judging pairs", total: pairs.length });
   try {
-    for (const { prompt, first, second, label, probability } of pairs) {
+    for (const pair of pairs) {
       if (signal.aborted) break;
-      const margin = ((await scoreOf(first, prompt)) - (await scoreOf(second, prompt))) * (reward.higherIsBetter === false ? -1 : 1);
+      const { label, probability } = pair;
+      const margin = ((await scoreOf(pair, "first")) - (await scoreOf(pair, "second"))) * (reward.higherIsBetter === false ? -1 : 1);
       raw.push({ margin, label, probability });
       progress.update(raw.length);
       await letSignalsIn();

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { batchesInOrder, blocksOf, PairBatches } from "./pair-batches.ts";
 import type { Pair } from "./pairs.ts";
 
-const pair = (prompt: string, first: string, second: string): Pair => ({ prompt, first, second, label: 1, probability: undefined, where: "" });
+const pair = (prompt: string, first: string, second: string): Pair => ({ prompt, first, second, isCopied: false, label: 1, probability: undefined, where: "" });
 /** Four pictures of each prompt, each with each. */
 const full = (prompts: number): Pair[] => Array.from({ length: prompts }, (_, p) => [0, 1, 2, 3].flatMap((i) => [0, 1, 2, 3].filter((j) => j > i).map((j) => pair(`p${p}`, `${p}-${i}`, `${p}-${j}`)))).flat();
 

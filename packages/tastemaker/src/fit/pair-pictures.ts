@@ -1,5 +1,7 @@
 import type { Picture } from "@tastemaker/diffusion";
+import { Progress } from "../cli/progress.ts";
 import { readPicture } from "../images/read-picture.ts";
+import type { Pair } from "./pairs.ts";
 
 /** What is kept in memory, in bytes: 40 000 pictures of 64×64 pixels, 650 of 512×512. */
 const mostKeptBytes = 512 * 2 ** 20;
@@ -52,5 +54,38 @@ export class PairPictures {
     if (kept.has(path) || this.#keptBytes + bytes > mostKeptBytes) return;
     kept.set(path, value);
     this.#keptBytes += bytes;
+  }
+}
+
+/** Decodes a picture of a pair. @throws UsageError `picture-unreadable`, naming the row of the pair */
+export function readPairPicture(pair: Pair, which: "first" | "second"): Promise<Picture> {
+  return readPicture(pair[which], `${pair.isCopied ? "" : `${pair[which]}, `}the ${which} picture of ${pair.where}`);
+}
+
+/** Pictures that are decoded at the same time. */
+const readTogether = 8;
+
+/**
+ * Decodes every picture of pairs once, so that a damaged one is found before hours of training.
+ * @returns false when `signal` stopped it @throws UsageError `picture-unreadable`, naming the row of the first pair with a damaged one
+ */
+export async function checkPairPictures(pairs: readonly Pair[], signal: AbortSignal): Promise<boolean> {
+  const pictures = new Map<string, readonly [Pair, "first" | "second"]>();
+  for (const pair of pairs) {
+    for (const which of ["first", "second"] as const) if (!pictures.has(pair[which])) pictures.set(pair[which], [pair, which]);
+  }
+  const list = [...pictures.values()];
+  const progress = new Progress({ label: "reading pictures", total: list.length });
+  try {
+    for (let start = 0; start < list.length; start += readTogether) {
+      if (signal.aborted) return false;
+      const part = list.slice(start, start + readTogether);
+      const faults = await Promise.all(part.map(([pair, which]) => readPairPicture(pair, which).then(() => undefined, (error: unknown) => error as Error)));
+      for (const fault of faults) if (fault !== undefined) throw fault;
+      progress.update(start + part.length);
+    }
+    return true;
+  } finally {
+    progress.finish();
   }
 }

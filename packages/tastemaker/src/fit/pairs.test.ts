@@ -72,6 +72,28 @@ describe("a table of pairs", () => {
     }),
   );
 
+  it.each([
+    ["pairs.csv", "prompt,image_a,image_b,label\na caf\u00e9,1.png,2.png,1\n"],
+    ["pairs.jsonl", JSON.stringify({ ...good, prompt: "a caf\u00e9" })],
+  ])("is UTF-8, or refused: %s", (name, text) =>
+    withTemporaryFolder(async (folder) => {
+      const path = writeTable(folder, text, name);
+      expect((await readPairs(path, folder)).pairs[0]!.prompt).toBe("a caf\u00e9");
+      writeFileSync(path, text, "latin1");
+      await expect(readPairs(path, folder)).rejects.toMatchObject({ code: "not-utf8", message: expect.stringMatching(/expected UTF-8, got other bytes \(at .*pairs\.(?:csv|jsonl)\)/) as string });
+      // Cut within a letter.
+      writeFileSync(path, Buffer.concat([Buffer.from(text), Buffer.from([0xc3])]));
+      await expect(readPairs(path, folder)).rejects.toMatchObject({ code: "not-utf8" });
+    }),
+  );
+
+  it("is read to its end, however its lines and letters are cut into parts", () =>
+    withTemporaryFolder(async (folder) => {
+      const prompts = ["\u00e9\u{1f98a}".repeat(2000), ...Array.from({ length: 200 }, (_, i) => `${i} ${"\u{1f98a}".repeat(400)}`), "the last"];
+      const path = writeTable(folder, prompts.map((prompt) => JSON.stringify({ ...good, prompt })).join("\r\n"));
+      expect((await readPairs(path, folder)).pairs.map(({ prompt }) => prompt)).toEqual(prompts);
+    }));
+
   it("needs rows, and a kind of file that is known", () =>
     withTemporaryFolder(async (folder) => {
       await expect(readPairs(writeTable(folder, []), folder)).rejects.toMatchObject({ code: "pairs-empty" });
@@ -82,7 +104,7 @@ describe("a table of pairs", () => {
 });
 
 describe("the split by prompts", () => {
-  const pair = (prompt: string): Pair => ({ prompt, first: "", second: "", label: 1, probability: undefined, where: "" });
+  const pair = (prompt: string): Pair => ({ prompt, first: "", second: "", isCopied: false, label: 1, probability: undefined, where: "" });
 
   it("puts no prompt on both sides, holds out about the share, and does not depend on the order", () => {
     fc.assert(

@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import { createInterface } from "node:readline";
 import { permutation, UsageError } from "@tastemaker/tensor";
 import { openParquetTable } from "../data/parquet-rows.ts";
 import { parseCsv } from "../data/parse-csv.ts";
+import { readLines } from "../data/read-lines.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { hashFile } from "../storage/file-hash.ts";
@@ -17,6 +17,8 @@ export interface Pair {
   /** Absolute paths. */
   readonly first: string;
   readonly second: string;
+  /** Whether the pictures' bytes lie in the table, so that their paths are those of copies. */
+  readonly isCopied: boolean;
   /** 1: the first is better, 0: the second, 0.5: neither. */
   readonly label: number;
   /** True probability that the first is preferred, where the annotator is simulated and it is known. */
@@ -55,25 +57,31 @@ const labels: ReadonlyMap<string, number> = new Map([
 
 type Row = Readonly<Record<string, unknown>>;
 
+/** @param where For messages. @throws UsageError `not-utf8` */
+function decodeUtf8(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UsageError("not-utf8", `pairs: expected UTF-8, got other bytes (at ${where})`, "save or export the table again as UTF-8");
+  }
+}
+
 async function* textRows(path: string, kind: string): AsyncGenerator<Row> {
   const { size } = await stat(path);
   if (size > mostTextBytes) throw new UsageError("pairs-size", `pairs: expected a table of at most ${mostTextBytes} bytes, got ${size} (at ${path})`, "write it as parquet, or in parts");
   if (kind === ".csv") {
-    for (const { fields } of parseCsv(await readFile(path, "utf8"), path).rows) yield fields;
+    for (const { fields } of parseCsv(decodeUtf8(await readFile(path), path), path).rows) yield fields;
     return;
   }
-  let number = 0;
-  for await (const line of createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Infinity })) {
-    number++;
-    // trim() takes a byte-order mark away, too.
-    if (line.trim() === "") continue;
+  for await (const { number, text } of readLines(createReadStream(path), path)) {
+    if (text.trim() === "") continue;
     let value: unknown;
     try {
-      value = JSON.parse(line.trim());
+      value = JSON.parse(text.trim());
     } catch {
       value = undefined;
     }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new UsageError("pairs-row", `pairs: expected a JSON object per line, got "${line.slice(0, 60)}" (at ${path}:${number})`, 'for example {"prompt": "a cat", "image_a": "1.png", "image_b": "2.png", "label": 1}');
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new UsageError("pairs-row", `pairs: expected a JSON object per line, got "${text.slice(0, 60)}" (at ${path}:${number})`, 'for example {"prompt": "a cat", "image_a": "1.png", "image_b": "2.png", "label": 1}');
     yield value as Row;
   }
 }
@@ -101,11 +109,12 @@ class PairReader {
 
   async pair(row: Row, index: number): Promise<Pair> {
     const where = `${this.#path}, row ${index + 1}`;
-    const prompt = asText(this.#column(row, "prompt", where));
+    const prompt = asText(this.#column(row, "prompt", where), where);
     if (typeof prompt !== "string" || prompt.trim() === "" || prompt.length > longestPrompt) throw rowError("prompt", `a text of 1 to ${longestPrompt} characters`, typeof prompt === "string" ? prompt.slice(0, 60) : prompt, where, "every pair needs the text that both pictures were made for");
     const first = await this.#picture(this.#column(row, "first", where), "the first picture", where);
     const second = await this.#picture(this.#column(row, "second", where), "the second picture", where);
-    return { prompt, first, second, label: parseLabel(this.#column(row, "label", where), where), probability: parseProbability(row["probability"], where), where };
+    const isCopied = [first, second].some((picture) => dirname(picture) === this.#cacheFolder);
+    return { prompt, first, second, isCopied, label: parseLabel(this.#column(row, "label", where), where), probability: parseProbability(row["probability"], where), where };
   }
 
   #column(row: Row, column: keyof typeof columns, where: string): unknown {
@@ -145,9 +154,9 @@ class PairReader {
   }
 }
 
-/** Tables may hold texts as bytes. */
-function asText(value: unknown): unknown {
-  return value instanceof Uint8Array ? new TextDecoder().decode(value) : value;
+/** Tables may hold texts as bytes. @throws UsageError `not-utf8` */
+function asText(value: unknown, where: string): unknown {
+  return value instanceof Uint8Array ? decodeUtf8(value, where) : value;
 }
 
 function rowError(what: string, expected: string, got: unknown, where: string, cure: string): UsageError {
@@ -155,23 +164,22 @@ function rowError(what: string, expected: string, got: unknown, where: string, c
   return new UsageError("pairs-row", `${what}: expected ${expected}, got "${shown.slice(0, 80)}" (at ${where})`, cure);
 }
 
-function toNumber(given: unknown): number {
-  const value = asText(given);
+function toNumber(value: unknown): number {
   if (typeof value === "number" || typeof value === "bigint") return Number(value);
   return typeof value === "string" && value.trim() !== "" ? Number(value) : Number.NaN;
 }
 
 function parseLabel(given: unknown, where: string): number {
-  const text = asText(given);
+  const text = asText(given, where);
   const named = typeof text === "string" ? labels.get(text.trim().toLowerCase()) : undefined;
-  const value = named ?? toNumber(given);
+  const value = named ?? toNumber(text);
   if (value === 0 || value === 0.5 || value === 1) return value;
   throw rowError("label", "1 or a (the first is better), 0 or b (the second), 0.5 or tie", text, where, "leave out pairs that nobody judged");
 }
 
 function parseProbability(given: unknown, where: string): number | undefined {
   if (given === undefined || given === null || given === "") return undefined;
-  const value = toNumber(given);
+  const value = toNumber(asText(given, where));
   if (value >= 0 && value <= 1) return value;
   throw rowError("probability", "a number from 0 to 1: how likely the first is preferred", given, where, "leave the column out where it is not known");
 }
@@ -182,7 +190,7 @@ function parseProbability(given: unknown, where: string): number | undefined {
  * Pictures are paths, relative to the file and then not outside its folder, or bytes in a parquet file. They are looked for here, and decoded when they are needed.
  *
  * @param cacheFolder Where pictures that lie in the file are written.
- * @throws UsageError `pairs-file`, `pairs-empty`, `pairs-column`, `pairs-row`, `pairs-size`, `csv-damaged`, `parquet-damaged`
+ * @throws UsageError `pairs-file`, `pairs-empty`, `pairs-column`, `pairs-row`, `pairs-size`, `not-utf8`, `csv-damaged`, `parquet-damaged`
  */
 export async function readPairs(path: string, cacheFolder: string): Promise<PairFile> {
   const kind = extname(path).toLowerCase();

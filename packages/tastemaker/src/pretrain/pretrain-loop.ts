@@ -160,7 +160,10 @@ export async function runPretraining(
   const afterSample = (): number => Math.floor(state.seen / plan.sampleEvery) * plan.sampleEvery + plan.sampleEvery;
   let nextSample = afterSample();
   const checkpoint = (): Promise<unknown> => run.checkpoint(state.step, (path) => saveState(state, path), { keep: 1 });
+  let sampledAt: number | undefined;
   const sample = async (): Promise<void> => {
+    if (sampledAt === state.seen) return;
+    sampledAt = state.seen;
     const result = await stage.sample?.(state.average);
     if (!result) return;
     if (result.png) await run.writeFile(`samples/${String(state.seen).padStart(8, "0")}.png`, result.png);

@@ -171,3 +171,11 @@ describe("a recorded case is refused", () => {
     for (const [fields, weights, code] of refusals) await expect(replayed(weights, fields), JSON.stringify(fields)).rejects.toMatchObject({ name: "UsageError", code });
   });
 });
+
+describe("a head whose CLIP has gone", () => {
+  it("is answered with the path where it should be", async () => {
+    const { taste, clip } = await writeTinyWorld(join(folder, "gone"), 3);
+    rmSync(clip, { recursive: true });
+    await expect(openReward({ name: "aesthetic", path: taste }, backend, undefined)).rejects.toMatchObject({ name: "UsageError", code: "file-missing", message: expect.stringContaining(`got nothing (at ${clip})`) as string });
+  });
+});

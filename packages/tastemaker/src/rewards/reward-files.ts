@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { asJsonObject, type Checkpoint, type Folder, loadCheckpoint, parseJson } from "@tastemaker/diffusion";
+import { asJsonObject, type Checkpoint, fileMissingError, type Folder, loadCheckpoint, parseJson } from "@tastemaker/diffusion";
 import { UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
 import { openNodeFile, openNodeFolder } from "../platform/node-files.ts";
@@ -40,10 +40,12 @@ const weightFile = /\.(?:pt|pth|bin|ckpt|safetensors)$/;
 
 /**
  * The one weight file that a path means: itself, or the only one in a folder.
- * @throws UsageError `reward-weights-missing`, `reward-weights-several`
+ * @throws UsageError `file-missing`, `reward-weights-missing`, `reward-weights-several`
  */
 async function findWeightFile(path: string): Promise<string> {
-  if (!(await stat(path)).isDirectory()) return path;
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) throw fileMissingError(path);
+  if (!stats.isDirectory()) return path;
   const found = (await readdir(path)).filter((name) => weightFile.test(name) && !/^(?:inputs|expected)\.safetensors$/.test(name)).sort();
   if (found.length === 1) return join(path, found[0]!);
   if (found.length === 0) throw new UsageError("reward-weights-missing", `reward: expected a weight file (.pt, .pth, .bin, .safetensors), got none (at ${path})`);

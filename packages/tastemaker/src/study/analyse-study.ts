@@ -4,7 +4,7 @@ import { wilson } from "../evaluate/cluster-statistics.ts";
 import { meanOf, studentQuantile } from "../report/paired-statistics.ts";
 import { fleissKappa, krippendorffAlpha } from "./agreement.ts";
 import { type Answer, type Question, questions } from "./answers.ts";
-import { bradleyTerry } from "./bradley-terry.ts";
+import { bradleyTerry, connectedSets } from "./bradley-terry.ts";
 
 /** What people say of one method against another. */
 export interface MatchResult {
@@ -30,7 +30,9 @@ export interface MatchResult {
 export interface MethodStrength {
   readonly question: Question;
   readonly method: string;
-  /** Natural logarithm of odds, mean 0 over the methods compared with each other. */
+  /** Which methods of the question were compared with each other, directly or over others, from 1: strengths of different groups cannot be compared. Absent where all were. */
+  readonly group?: number;
+  /** Natural logarithm of odds, mean 0 over the methods of the group. */
   readonly strength: number;
   readonly low: number | null;
   readonly high: number | null;
@@ -124,7 +126,7 @@ function orient(answers: readonly Answer[]): (Vote & { readonly question: Questi
 
 type Oriented = ReturnType<typeof orient>[number];
 
-/** Strengths of one question; intervals from bootstrap samples of pairs and people, crossed. */
+/** Strengths of one question, group by group; intervals from bootstrap samples of pairs and people, crossed. */
 function strengthsOf(question: Question, votes: readonly Oriented[], { seed, resamples }: BootstrapOptions): MethodStrength[] {
   const pairs = [...new Set(votes.map(({ pair }) => pair))];
   const people = [...new Set(votes.map(({ annotator }) => annotator))];
@@ -158,14 +160,18 @@ function strengthsOf(question: Question, votes: readonly Oriented[], { seed, res
     for (let i = 0; i < people.length; i++) ofPeople[Math.floor(draw[pairs.length + i]! * people.length)]! += 1;
     for (const [method, strength] of fit(ofPairs, ofPeople)) samples.get(method)!.push(strength);
   }
-  return [...found].map(([method, strength]) => {
+  const groups = connectedSets(contests);
+  const isApart = new Set(groups.values()).size > 1;
+  const strengths = [...found].map(([method, strength]): MethodStrength => {
     const list = samples.get(method)!;
-    if (list.length < 2) return { question, method, strength, low: null, high: null };
+    const about = { question, method, ...(isApart ? { group: groups.get(method)! } : {}), strength };
+    if (list.length < 2) return { ...about, low: null, high: null };
     const mean = meanOf(list);
     const deviation = Math.sqrt(list.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (list.length - 1));
     const reach = studentQuantile(clusters - 1) * deviation;
-    return { question, method, strength, low: strength - reach, high: strength + reach };
+    return { ...about, low: strength - reach, high: strength + reach };
   });
+  return strengths.sort((a, b) => groups.get(a.method)! - groups.get(b.method)!);
 }
 
 function annotatorResults(answers: readonly Answer[]): AnnotatorResult[] {
@@ -186,8 +192,8 @@ function annotatorResults(answers: readonly Answer[]): AnnotatorResult[] {
 }
 
 /**
- * Everything that a study says, real or simulated: win rates whose intervals know that answers of one person and of one pair go together, Bradley-Terry strengths over all methods,
- * agreement between people, and how each person answered.
+ * Everything that a study says, real or simulated: win rates whose intervals know that answers of one person and of one pair go together, Bradley-Terry strengths of the
+ * methods, agreement between people, and how each person answered.
  */
 export function analyseStudy(answers: readonly Answer[], options: BootstrapOptions): StudyAnalysis {
   const votes = orient(answers);

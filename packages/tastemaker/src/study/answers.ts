@@ -64,7 +64,11 @@ export function answersJsonl(answers: readonly Answer[]): string {
 /** What a person wrote, checked. @throws UsageError `study-answer` */
 function checkAnswer(value: unknown, line: number, where: string): Answer {
   const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    const { methodA, methodB } = parsed.data;
+    if (methodA !== methodB) return parsed.data;
+    throw new UsageError("study-answer", `answer: expected two different methods, got ${JSON.stringify(methodA).slice(0, 60)} twice (at methodB, line ${line} of ${where})`, "leave out pairs of a method with itself, or name its variants differently");
+  }
   const [issue] = parsed.error.issues;
   const name = issue!.path.join(".");
   const got = name !== "" && typeof value === "object" && value !== null ? (JSON.stringify((value as Record<string, unknown>)[name])?.slice(0, 60) ?? "none") : "other columns";

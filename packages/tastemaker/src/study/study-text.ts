@@ -16,8 +16,9 @@ export function studyLines({ matches, strengths, annotators }: StudyAnalysis): s
     lines.push(`  ${question.padEnd(18)}  ${inPercent(rate)} %${interval}   wins ${percent(wins)}, ties ${percent(ties)}, losses ${percent(losses)} of ${answers}   agreement: Fleiss' κ ${orDash(match.fleissKappa)}, Krippendorff's α ${orDash(match.krippendorffAlpha)}`);
   }
   if (new Set(strengths.map(({ method }) => method)).size > 2) {
-    lines.push("", "Bradley-Terry strengths (logarithm of odds, mean 0)");
-    for (const { question, method, strength, low, high } of strengths) lines.push(`  ${question.padEnd(18)}  ${method}  ${strength.toFixed(2)}${low === null || high === null ? "" : ` (${low.toFixed(2)} … ${high.toFixed(2)})`}`);
+    const isApart = strengths.some(({ group }) => group !== undefined);
+    lines.push("", `Bradley-Terry strengths (logarithm of odds, mean 0${isApart ? " in each group: methods of different groups were never compared, directly or over others" : ""})`);
+    for (const { question, group, method, strength, low, high } of strengths) lines.push(`  ${question.padEnd(18)}${isApart ? `  group ${group ?? 1}` : ""}  ${method}  ${strength.toFixed(2)}${low === null || high === null ? "" : ` (${low.toFixed(2)} … ${high.toFixed(2)})`}`);
   }
   lines.push("", "annotators: answers, ties, share for the left picture, agreement with most of the others");
   for (const { annotator, answers, ties, left, withMajority } of annotators) lines.push(`  ${annotator}  ${answers}  ${percent(ties)}  ${left === null ? "–" : percent(left)}  ${withMajority === null ? "–" : percent(withMajority)}`);

@@ -6,6 +6,7 @@ import { analyseStudy } from "./analyse-study.ts";
 import { type Answer, answersCsv, answersJsonl, parseAnswers } from "./answers.ts";
 import { bradleyTerry } from "./bradley-terry.ts";
 import { paperStudy, type PictureQualities, simulateStudy, type StudyMatch, type StudySettings } from "./simulate-study.ts";
+import { studyLines } from "./study-text.ts";
 
 const settings: StudySettings = { ...paperStudy, seed: 1 };
 const options = { seed: 1, resamples: 60 };
@@ -88,9 +89,31 @@ describe("a study's file", () => {
       ["", /got no pair, prompt/],
       ['{"pair": 1}\n', /at pair, line 1/],
       ["{oops\n", /expected a JSON object/],
+      [csv.replaceAll(",theirs,", ",ours,"), /expected two different methods, got "ours" twice \(at methodB, line 2 of f.csv\)/],
     ] as const) expect(() => parseAnswers(content, "f.csv"), content.slice(-80)).toThrow(message);
     const other = answers.map((answer, index) => (index === 0 ? { ...answer, methodA: "another" } : answer));
     expect(() => parseAnswers(answersCsv(other), "f.csv")).toThrow(/expected one prompt and two methods per pair/);
+  });
+});
+
+describe("strengths of methods that were never compared", () => {
+  const between = (methodA: string, methodB: string): Answer[] =>
+    simulateStudy({ ...match(6), methodA, methodB }, { ...settings, annotators: 3 }).map((answer) => ({ ...answer, pair: `${methodA}-${methodB} ${answer.pair}` }));
+
+  it("are in groups of their own, and the text says so", () => {
+    const apart = analyseStudy([...between("a", "c"), ...between("b", "d"), ...between("c", "e")], options);
+    const general = apart.strengths.filter(({ question }) => question === "general preference");
+    expect(general.map(({ method, group }) => [method, group])).toEqual([["a", 1], ["c", 1], ["e", 1], ["b", 2], ["d", 2]]);
+    for (const group of [1, 2]) expect(general.filter((one) => one.group === group).reduce((sum, { strength }) => sum + strength, 0)).toBeCloseTo(0, 10);
+    const lines = studyLines(apart);
+    expect(lines).toContain("Bradley-Terry strengths (logarithm of odds, mean 0 in each group: methods of different groups were never compared, directly or over others)");
+    expect(lines.filter((line) => /^ {2}general preference {2}group 2 {2}[bd] {2}-?\d/.test(line))).toHaveLength(2);
+  });
+
+  it("are one group, and no matter for the text, where a chain of comparisons connects them", () => {
+    const whole = analyseStudy([...between("a", "b"), ...between("c", "d"), ...between("d", "a")], options);
+    for (const strength of whole.strengths) expect(strength).not.toHaveProperty("group");
+    expect(studyLines(whole).join("\n")).not.toContain("group");
   });
 });
 

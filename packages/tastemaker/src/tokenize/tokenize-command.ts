@@ -2,7 +2,7 @@ import { openTokenizer, TOKENIZER_KINDS, type TokenizerKind } from "@tastemaker/
 import { unknownNameError, UsageError } from "@tastemaker/tensor";
 import type { TokenizeOptions } from "../cli/commands/tokenize.ts";
 import type { Output } from "../cli/output.ts";
-import { readLines, type Line } from "./read-lines.ts";
+import { readLines, type Line } from "../data/read-lines.ts";
 import { openVocabulary } from "./vocabulary-source.ts";
 
 function isKind(name: string): name is TokenizerKind {

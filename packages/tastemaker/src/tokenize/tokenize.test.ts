@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bytePairsOfMerges } from "../../../diffusion/src/tokenizers/byte-pairs.ts";
-import { readLines } from "./read-lines.ts";
+import { readLines } from "../data/read-lines.ts";
 
 const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
 const list = '"tiny#version: 0.2\nt h\nth e</w>\nc a\nca t</w>';

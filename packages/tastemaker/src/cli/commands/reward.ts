@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import type { Engine } from "../command-context.ts";
 import { addExamples } from "../help.ts";
-import { realNumber, wholeNumber } from "../parse-option.ts";
+import { numberAbove, realNumber, wholeNumber } from "../parse-option.ts";
 import { runEngine } from "../run-engine.ts";
 
 /** Rewards that can be trained on pairs. */
@@ -52,7 +52,7 @@ export function register(program: Command, fit: Engine<RewardFitOptions>, check:
     .option("--held-out-share <x>", "without --held-out: share of the pairs to measure with, whole prompts", realNumber(0.001, 0.9), 0.1)
     .requiredOption("--out <folder>", "folder of the finished reward; its subfolder run/ holds what is needed to continue")
     .option("--pictures-seen <n>", "pictures to score in all (default: four passes over the pairs, 40 for aesthetic)", wholeNumber(2))
-    .option("--learning-rate <x>", "peak learning rate (default: the paper's for towers of 512 and more numbers per token, else 2e-4; 1e-3 for aesthetic)", realNumber(0, 1))
+    .option("--learning-rate <x>", "peak learning rate (default: the paper's for towers of 512 and more numbers per token, else 2e-4; 1e-3 for aesthetic)", numberAbove(0, 1))
     .option("--batch-size <n>", "half the pictures per step; all pairs among them count", wholeNumber(1, 4096), 32)
     .option("--weight-decay <x>", "of AdamW; more holds weights nearer to zero", realNumber(0, 10), 0.05)
     .option("--mirror", "show half of all pairs with both pictures mirrored; for few pairs, where left and right say nothing (default: off)")
