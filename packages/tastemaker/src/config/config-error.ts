@@ -83,7 +83,7 @@ function meantBranch(issue: Extract<Issue, { code: "invalid_union" }>): Issue | 
   return first !== undefined && (second === undefined || first.missing < second.missing) ? first.issues[0] : undefined;
 }
 
-function describe(issue: Issue, path: Path, root: z.core.$ZodType, input: unknown, source: SettingSource): UsageError {
+function describe(issue: Issue, path: Path, root: z.core.$ZodType, input: unknown, source: SettingSource, help: string): UsageError {
   const at = settingPath(path);
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0]!;
@@ -93,28 +93,29 @@ function describe(issue: Issue, path: Path, root: z.core.$ZodType, input: unknow
     const full = at === "" ? key : `${at}.${key}`;
     const nearest = nearestName(key, known);
     const expected = known.length === 0 ? (expectedNote(parent) ?? "a known setting") : `one of ${known.join(", ")}`;
-    return new UsageError("config-unknown", `configuration: expected ${expected}, got "${key}" (at ${source(full)})`, nearest === undefined ? "see `tastemaker train --help-config`" : `did you mean "${nearest}"?`);
+    return new UsageError("config-unknown", `configuration: expected ${expected}, got "${key}" (at ${source(full)})`, nearest === undefined ? help : `did you mean "${nearest}"?`);
   }
   if (issue.code === "invalid_union") {
     const inner = meantBranch(issue);
-    if (inner !== undefined) return describe(inner, [...path, ...inner.path], root, input, source);
+    if (inner !== undefined) return describe(inner, [...path, ...inner.path], root, input, source, help);
   }
   const expected = issue.code === "invalid_union" ? (expectedNote(schemaAt(root, path)) ?? "another kind of value") : expectedOf(issue);
   const got = valueAt(input, path);
   const nearest = issue.code === "invalid_value" && typeof got === "string" ? nearestName(got, issue.values.map(String)) : undefined;
-  const cure = nearest !== undefined ? `did you mean "${nearest}"?` : "see `tastemaker train --help-config`";
+  const cure = nearest !== undefined ? `did you mean "${nearest}"?` : help;
   return new UsageError("config-invalid", `configuration: expected ${expected}, got ${show(got)} (at ${source(at)})`, cure);
 }
 
 /**
  * Turns zod's first complaint into `configuration: expected ..., got ... (at ...); cure`; further complaints are counted.
  * @param root the schema that was applied to `input`
+ * @param help the cure where no name is near
  */
-export function configError(error: z.ZodError, root: z.core.$ZodType, input: unknown, source: SettingSource): UsageError {
+export function configError(error: z.ZodError, root: z.core.$ZodType, input: unknown, source: SettingSource, help = "see `tastemaker train --help-config`"): UsageError {
   const issues: readonly Issue[] = error.issues;
   // An unknown key explains more than the missing value it causes.
   const first = issues.find((issue) => issue.code === "unrecognized_keys") ?? issues[0]!;
-  const made = describe(first, first.path, root, input, source);
+  const made = describe(first, first.path, root, input, source, help);
   if (issues.length === 1) return made;
   const others = issues.filter((issue) => issue !== first).map((issue) => settingPath(issue.path) || "the whole");
   return new UsageError(made.code, made.message, `also wrong: ${others.join(", ")}`);

@@ -1,6 +1,7 @@
 import { basename, extname } from "node:path";
 import { unknownNameError, UsageError } from "@tastemaker/tensor";
 import { z } from "zod";
+import { configError } from "../config/config-error.ts";
 import { readConfigFile } from "../config/load-config.ts";
 import { worldName, worldTeacherName } from "../models/emoji-world.ts";
 import { printCaption } from "../worlds/emoji/scene.ts";
@@ -130,7 +131,7 @@ const budgetFile = z.strictObject({
 
 /**
  * The budget of a name, or of a JSON file that says all of `Budget` but the name, which is the file's; of `world` it says what differs from the embedded one.
- * @throws UsageError `unknown-name`, `budget-invalid`, `budget-settings`, and as a configuration file
+ * @throws UsageError `unknown-name`, `budget-invalid`, `budget-settings`, `config-unknown`, `config-invalid`, and as a configuration file
  */
 export async function readBudget(nameOrFile: string): Promise<Budget> {
   if (!nameOrFile.endsWith(".json")) {
@@ -138,11 +139,9 @@ export async function readBudget(nameOrFile: string): Promise<Budget> {
     if (budget === undefined) throw unknownNameError("budget", nameOrFile, Object.keys(budgets));
     return budget;
   }
-  const parsed = budgetFile.safeParse(await readConfigFile(nameOrFile));
-  if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0]!;
-    throw new UsageError("budget-invalid", `budget: ${message} in ${path.join(".") || "the whole"} (at ${nameOrFile})`, "docs/experiments.md shows a whole file");
-  }
+  const content = await readConfigFile(nameOrFile);
+  const parsed = budgetFile.safeParse(content);
+  if (!parsed.success) throw configError(parsed.error, budgetFile, content, (path) => `${nameOrFile}, setting ${path}`, "docs/experiments.md shows a whole file");
   const name = basename(nameOrFile, extname(nameOrFile));
   if (!/^\w[\w.-]*$/.test(name) || Object.hasOwn(budgets, name)) throw new UsageError("budget-invalid", `budget: expected a file name of letters, digits, dots and dashes that is no built-in budget's, got "${name}"`, "rename the file");
   const { world, ...rest } = parsed.data;

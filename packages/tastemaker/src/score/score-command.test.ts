@@ -184,6 +184,8 @@ describe("score refuses", () => {
       [{ rows: join(folder, "0.png") }, "score-table"],
     ];
     for (const [options, code] of cases) await expect(score({ reward: [clip()], ...options }), JSON.stringify(options)).rejects.toMatchObject({ name: "UsageError", code });
+    await writeFile(table, Buffer.from('{"image": "0.png", "prompt": "caf\xe9"}\n', "latin1"));
+    await expect(score({ reward: [clip()], rows: table })).rejects.toMatchObject({ name: "UsageError", code: "not-utf8" });
     for (const [line, code] of [["[1]", "score-row"], ['{"image": 3, "prompt": "a"}', "score-row"], ['{"image": "0.png"}', "score-column"], ['{"pic": "0.png", "prompt": "a"}', "score-column"]] as const) {
       await writeFile(table, `${line}\n`);
       await expect(score({ reward: [clip()], rows: table }), line).rejects.toMatchObject({ name: "UsageError", code });

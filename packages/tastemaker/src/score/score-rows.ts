@@ -1,8 +1,8 @@
 import { createReadStream, statSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
 import { UsageError } from "@tastemaker/tensor";
 import { openParquetTable } from "../data/parquet-rows.ts";
+import { readLines } from "../data/read-lines.ts";
 import { listCaptionedFiles, listPictures } from "../data/image-folder.ts";
 import { hashFile, hashText } from "../storage/file-hash.ts";
 
@@ -101,9 +101,8 @@ async function jsonLineRows(path: string, request: RowRequest): Promise<ScoreRow
     count: undefined,
     identity: (await hashFile(path)).sha256,
     read: async function* (first) {
-      let [index, number] = [0, 0];
-      for await (const line of createInterface({ input: createReadStream(path, "utf8"), crlfDelay: Infinity })) {
-        number++;
+      let index = 0;
+      for await (const { number, text: line } of readLines(createReadStream(path), path)) {
         // trim() takes a byte-order mark away, too.
         if (line.trim() === "") continue;
         if (index++ < first) continue;
