@@ -30,7 +30,7 @@ describe.skipIf(process.platform === "win32")("Ctrl-C", () => {
       stuck.child.kill("SIGINT");
       // Launchers repeat a signal at once, which is no second wish.
       stuck.child.kill("SIGTERM");
-      await new Promise((done) => setTimeout(done, 800));
+      await new Promise((done) => setTimeout(done, 2000));
       expect(stuck.child.exitCode).toBe(null);
       stuck.child.kill("SIGINT");
       expect(await stuck.finished).toMatchObject({ code: 130, stdout: "started;" });
