@@ -33,8 +33,8 @@ export const matchMargin = 0.05;
 const singleSeed = "trainings with a single seed decide nothing";
 
 /** The side of an interval as a verdict on "is positive". */
-function positive(effect: Estimate | null, decidesNothing = false): Verdict {
-  const side = effect === null || decidesNothing ? 0 : sideOf(effect);
+function positive(effect: Estimate | null, obstacle = ""): Verdict {
+  const side = effect === null || obstacle !== "" ? 0 : sideOf(effect);
   return side === 1 ? "holds" : side === -1 ? "does not hold" : "undecided here";
 }
 
@@ -105,6 +105,16 @@ class Cells {
 
 type Value = (reward: TrainedReward, method: Method) => Sampled | undefined;
 
+/** The same, sampled once: claims share rows. */
+function sampledOnce(value: Value): Value {
+  const known = new Map<string, Sampled | undefined>();
+  return (reward, method) => {
+    const key = `${reward}/${method}`;
+    if (!known.has(key)) known.set(key, value(reward, method));
+    return known.get(key);
+  };
+}
+
 /** Mean over `first` minus mean over `second` of one reward (methods without runs left out); undefined when a side is empty. With `second` null the first mean alone. */
 function contrast(value: Value, reward: TrainedReward, first: readonly Method[], second: readonly Method[] | null): Sampled | undefined {
   const plus = first.flatMap((method) => value(reward, method) ?? []);
@@ -119,13 +129,13 @@ const text = ({ mean, low, high }: Estimate): string => `${number(mean)} (${numb
 /** A comparison of two groups of methods. */
 interface Pooled {
   readonly effect: Estimate | null;
-  /** Where a training has a single seed, or a method has no runs: a mean over some of them is not what a claim speaks of. */
-  readonly decidesNothing: boolean;
+  /** What keeps it from deciding anything: trainings with a single seed, or methods without runs, since a mean over some of them is not what a claim speaks of. Empty where nothing does. */
+  readonly obstacle: string;
   readonly evidence: string | null;
 }
 
-/** What keeps a comparison from deciding anything, as the beginning of its evidence; empty where nothing does. */
-function obstacles(value: Value, rows: readonly Method[], isSingleSeed: boolean, rewards: readonly TrainedReward[] = trainedRewards): string {
+/** `Pooled.obstacle`, as the beginning of a claim's evidence. */
+function obstacleOf(value: Value, rows: readonly Method[], isSingleSeed: boolean, rewards: readonly TrainedReward[] = trainedRewards): string {
   const missing = rows.filter((method) => rewards.every((reward) => value(reward, method) === undefined));
   return (isSingleSeed ? `${singleSeed}; ` : "") + (missing.length === 0 ? "" : `runs of ${missing.join(", ")} are missing, which decides nothing; `);
 }
@@ -136,20 +146,20 @@ function compare(value: Value, first: readonly Method[], second: readonly Method
     const sampled = contrast(value, reward, first, second);
     return sampled === undefined ? [] : [{ reward, sampled }];
   });
-  if (contrasts.length === 0) return { effect: null, decidesNothing: false, evidence: null };
+  if (contrasts.length === 0) return { effect: null, obstacle: "", evidence: null };
   const pooled = combine(contrasts.map(({ sampled }) => sampled), meanOf);
-  const before = obstacles(value, [...first, ...(second ?? [])], pooled.isSingleSeed);
-  return { effect: estimateOf(pooled), decidesNothing: before !== "", evidence: before + contrasts.map(({ reward, sampled }) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
+  const obstacle = obstacleOf(value, [...first, ...(second ?? [])], pooled.isSingleSeed);
+  return { effect: estimateOf(pooled), obstacle, evidence: obstacle + contrasts.map(({ reward, sampled }) => `${reward} ${text(estimateOf(sampled))}`).join("; ") };
 }
 
 const sd = "standard deviations of the base model's scores, mean over the paper's metrics that are not trained on";
 
 function outperforms(id: string, claim: string, value: Value, unit: string): Claim {
   const baselines: readonly Method[] = ["rlcm", "ddpo", "d3po", "dpok"];
-  const { effect, decidesNothing } = compare(value, divergenceMethods, baselines);
+  const { effect, obstacle } = compare(value, divergenceMethods, baselines);
   const singles = trainedRewards.flatMap((reward) => baselines.flatMap((baseline) => {
     const sampled = contrast(value, reward, divergenceMethods, [baseline]);
-    return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled), isSingleSeed: sampled.isSingleSeed }];
+    return sampled === undefined ? [] : [{ name: `${reward} against ${baseline}`, estimate: estimateOf(sampled) }];
   }));
   const worse = singles.filter(({ estimate }) => (estimate.high ?? 0) < -matchMargin);
   const isBelow = effect !== null && (effect.high ?? 0) < -matchMargin;
@@ -157,11 +167,11 @@ function outperforms(id: string, claim: string, value: Value, unit: string): Cla
   return {
     id,
     claim,
-    verdict: decidesNothing ? "undecided here" : isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
+    verdict: obstacle !== "" ? "undecided here" : isBelow || worse.length > singles.length / 4 ? "does not hold" : isAtLeast && worse.length === 0 ? "holds" : "undecided here",
     effect,
     unit,
     rule: `Mean over the four divergences minus mean over the baselines, mean over rewards. "Outperform or match" holds when its 95 % interval is above −${matchMargin} and no single baseline with any reward is better by more than ${matchMargin} beyond its interval; it does not hold when the interval is below −${matchMargin} or more than a quarter of the ${singles.length} single comparisons are.`,
-    evidence: singles.length === 0 ? null : obstacles(value, [...divergenceMethods, ...baselines], singles.some(({ isSingleSeed }) => isSingleSeed)) + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
+    evidence: singles.length === 0 ? null : obstacle + singles.map(({ name, estimate }) => `${name} ${text(estimate)}`).join("; "),
   };
 }
 
@@ -171,7 +181,7 @@ function overfits(heldOut: Value, trained: Value): Claim {
   return {
     id: "no-regularisation-overfits",
     claim: "Without regularisation ROCM overfits: it gains more of the trained reward and less on the other metrics than with a divergence.",
-    verdict: both(positive(lost.effect, lost.decidesNothing), positive(won.effect, won.decidesNothing)),
+    verdict: both(positive(lost.effect, lost.obstacle), positive(won.effect, won.obstacle)),
     effect: lost.effect,
     unit: sd,
     rule: "Held-out gain with a divergence (mean of four) minus without, and trained gain without minus with, mean over rewards: holds when both 95 % intervals are above 0; does not hold when one is below.",
@@ -180,7 +190,7 @@ function overfits(heldOut: Value, trained: Value): Claim {
 }
 
 function simple(id: string, claim: string, unit: string, rule: string, pooled: Pooled, sign: 1 | -1 = 1): Claim {
-  const verdict = positive(pooled.effect, pooled.decidesNothing);
+  const verdict = positive(pooled.effect, pooled.obstacle);
   const turned: Verdict = verdict === "holds" ? "does not hold" : verdict === "does not hold" ? "holds" : verdict;
   return { id, claim, verdict: sign === 1 ? verdict : turned, effect: pooled.effect, unit, rule, evidence: pooled.evidence };
 }
@@ -260,21 +270,21 @@ function interiorOptimum(curves: readonly PreferenceCurve[]): Claim {
 }
 
 function appealOverAlignment(cells: Cells): Claim {
-  const gain = (metric: string): Value => (reward, method) => cells.gain(reward, method, [metric]);
-  const difference = (metric: string): Sampled | undefined => contrast(gain(metric), "aesthetic", divergenceMethods, ["rlcm"]);
-  const [appeal, alignment] = [difference("gold-appeal"), difference("judge")];
+  const [gainOfAppeal, gainOfAgreement] = ["gold-appeal", "judge"].map((metric) => sampledOnce((reward, method) => cells.gain(reward, method, [metric]))) as [Value, Value];
+  const difference = (value: Value): Sampled | undefined => contrast(value, "aesthetic", divergenceMethods, ["rlcm"]);
+  const [appeal, alignment] = [difference(gainOfAppeal), difference(gainOfAgreement)];
   // From differences within each picture, because both leads come from the same seeds.
   const lead = contrast((reward, method) => cells.excess(reward, method, "gold-appeal", "judge"), "aesthetic", divergenceMethods, ["rlcm"]);
   const effect = lead === undefined ? null : estimateOf(lead);
-  const before = obstacles(gain("judge"), [...divergenceMethods, "rlcm"], appeal?.isSingleSeed ?? false, ["aesthetic"]);
+  const obstacle = obstacleOf(gainOfAgreement, [...divergenceMethods, "rlcm"], appeal?.isSingleSeed ?? false, ["aesthetic"]);
   return {
     id: "appeal-over-alignment",
     claim: "With the aesthetic reward ROCM is far ahead of RLCM in visual appeal and hardly in agreement with the prompt.",
-    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal), before !== ""), positive(effect, before !== "")),
+    verdict: both(positive(appeal === undefined ? null : estimateOf(appeal), obstacle), positive(effect, obstacle)),
     effect,
     unit: "gain over RLCM in gold appeal minus that in the judge's agreement, each in standard deviations of the base model's scores",
     rule: "Mean over the four divergences minus RLCM, trained on the aesthetic reward: holds when the 95 % intervals of the lead in appeal and of the lead in appeal minus the lead in agreement are both above 0; does not hold when one is below.",
-    evidence: appeal === undefined || alignment === undefined ? null : `${before}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
+    evidence: appeal === undefined || alignment === undefined ? null : `${obstacle}appeal ${text(estimateOf(appeal))}; agreement ${text(estimateOf(alignment))}`,
   };
 }
 
@@ -307,9 +317,9 @@ function meanRatio(ratios: readonly Estimate[]): Estimate | null {
 /** The paper's claims and our goals, in one list. A claim whose runs are missing is undecided. */
 export function judgeClaims(inputs: ClaimInputs): Claim[] {
   const cells = new Cells(inputs);
-  const heldOut: Value = (reward, method) => cells.gain(reward, method, heldOutMetrics(reward));
-  const trained: Value = (reward, method) => cells.gain(reward, method, [reward]);
-  const score: Value = (reward, method) => cells.score(reward, method);
+  const heldOut = sampledOnce((reward, method) => cells.gain(reward, method, heldOutMetrics(reward)));
+  const trained = sampledOnce((reward, method) => cells.gain(reward, method, [reward]));
+  const score = sampledOnce((reward, method) => cells.score(reward, method));
   const heldOutSpeed = inputs.speed.filter(({ row }) => row.quality === "held-out gain");
   const regularised = (baseline: Method): SampledSpeed[] => heldOutSpeed.filter(({ row }) => row.baseline === baseline && (divergenceMethods as readonly Method[]).includes(row.method));
   const { beta } = inputs;
