@@ -1,3 +1,4 @@
+import { createReadStream } from "node:fs";
 import { UsageError } from "@tastemaker/tensor";
 
 /** A line without its end (`\n` or `\r\n`). */
@@ -41,4 +42,25 @@ export async function* readLines(stream: AsyncIterable<Uint8Array>, where: strin
   const rest = decode();
   if (rest !== "") parts.push(rest);
   if (parts.length > 0) yield end();
+}
+
+/**
+ * The objects of a JSONL file, one per line; empty lines do not count.
+ * @param fault The error for a line that is no object: what it begins with, and where it is. @param first So many objects are passed over, unread.
+ * @throws UsageError `not-utf8`, and `fault`'s
+ */
+export async function* readJsonObjects(path: string, fault: (got: string, where: string) => UsageError, first = 0): AsyncGenerator<Readonly<Record<string, unknown>>> {
+  let index = 0;
+  for await (const { number, text } of readLines(createReadStream(path), path)) {
+    // trim() takes a byte-order mark away, too.
+    if (text.trim() === "" || index++ < first) continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(text.trim());
+    } catch {
+      value = undefined;
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw fault(text.slice(0, 60), `${path}:${number}`);
+    yield value as Readonly<Record<string, unknown>>;
+  }
 }

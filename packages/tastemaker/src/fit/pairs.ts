@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { dirname, extname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { permutation, UsageError } from "@tastemaker/tensor";
+import { decodeUtf8 } from "../data/decode-utf8.ts";
 import { openParquetTable } from "../data/parquet-rows.ts";
 import { parseCsv } from "../data/parse-csv.ts";
-import { readLines } from "../data/read-lines.ts";
+import { readJsonObjects } from "../data/read-lines.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { hashFile } from "../storage/file-hash.ts";
@@ -57,33 +57,14 @@ const labels: ReadonlyMap<string, number> = new Map([
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** @param where For messages. @throws UsageError `not-utf8` */
-function decodeUtf8(bytes: Uint8Array, where: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new UsageError("not-utf8", `pairs: expected UTF-8, got other bytes (at ${where})`, "save or export the table again as UTF-8");
-  }
-}
-
 async function* textRows(path: string, kind: string): AsyncGenerator<Row> {
   const { size } = await stat(path);
   if (size > mostTextBytes) throw new UsageError("pairs-size", `pairs: expected a table of at most ${mostTextBytes} bytes, got ${size} (at ${path})`, "write it as parquet, or in parts");
   if (kind === ".csv") {
-    for (const { fields } of parseCsv(decodeUtf8(await readFile(path), path), path).rows) yield fields;
+    for (const { fields } of parseCsv(decodeUtf8(await readFile(path), "pairs", path), path).rows) yield fields;
     return;
   }
-  for await (const { number, text } of readLines(createReadStream(path), path)) {
-    if (text.trim() === "") continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(text.trim());
-    } catch {
-      value = undefined;
-    }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new UsageError("pairs-row", `pairs: expected a JSON object per line, got "${text.slice(0, 60)}" (at ${path}:${number})`, 'for example {"prompt": "a cat", "image_a": "1.png", "image_b": "2.png", "label": 1}');
-    yield value as Row;
-  }
+  yield* readJsonObjects(path, (got, where) => new UsageError("pairs-row", `pairs: expected a JSON object per line, got "${got}" (at ${where})`, 'for example {"prompt": "a cat", "image_a": "1.png", "image_b": "2.png", "label": 1}'));
 }
 
 async function* parquetRows(path: string): AsyncGenerator<Row> {
@@ -156,7 +137,7 @@ class PairReader {
 
 /** Tables may hold texts as bytes. @throws UsageError `not-utf8` */
 function asText(value: unknown, where: string): unknown {
-  return value instanceof Uint8Array ? decodeUtf8(value, where) : value;
+  return value instanceof Uint8Array ? decodeUtf8(value, "pairs", where) : value;
 }
 
 function rowError(what: string, expected: string, got: unknown, where: string, cure: string): UsageError {

@@ -1,8 +1,8 @@
-import { createReadStream, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { UsageError } from "@tastemaker/tensor";
 import { openParquetTable } from "../data/parquet-rows.ts";
-import { readLines } from "../data/read-lines.ts";
+import { readJsonObjects } from "../data/read-lines.ts";
 import { listCaptionedFiles, listPictures } from "../data/image-folder.ts";
 import { hashFile, hashText } from "../storage/file-hash.ts";
 
@@ -101,20 +101,9 @@ async function jsonLineRows(path: string, request: RowRequest): Promise<ScoreRow
     count: undefined,
     identity: (await hashFile(path)).sha256,
     read: async function* (first) {
-      let index = 0;
-      for await (const { number, text: line } of readLines(createReadStream(path), path)) {
-        // trim() takes a byte-order mark away, too.
-        if (line.trim() === "") continue;
-        if (index++ < first) continue;
-        let value: unknown;
-        try {
-          value = JSON.parse(line.trim());
-        } catch {
-          value = undefined;
-        }
-        if (typeof value !== "object" || value === null || Array.isArray(value)) throw new UsageError("score-row", `table: expected a JSON object per line, got "${line.slice(0, 60)}" (at ${path}:${number})`);
-        yield toRow(value as Readonly<Record<string, unknown>>, index - 1);
-      }
+      let index = first;
+      const fault = (got: string, where: string): UsageError => new UsageError("score-row", `table: expected a JSON object per line, got "${got}" (at ${where})`);
+      for await (const value of readJsonObjects(path, fault, first)) yield toRow(value, index++);
     },
   };
 }

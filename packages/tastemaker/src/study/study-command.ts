@@ -3,6 +3,7 @@ import { UsageError } from "@tastemaker/tensor";
 import type { CommandContext } from "../cli/command-context.ts";
 import type { StudyOptions } from "../cli/commands/study.ts";
 import { formatBytes, printable } from "../cli/output.ts";
+import { decodeUtf8 } from "../data/decode-utf8.ts";
 import { storageError } from "../storage/storage-error.ts";
 import { analyseStudy } from "./analyse-study.ts";
 import { parseAnswers } from "./answers.ts";
@@ -21,11 +22,7 @@ async function readAnswers(path: string): Promise<string> {
   } catch (error) {
     throw storageError(error, "read", path);
   }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new UsageError("not-utf8", `study: expected UTF-8, got other bytes (at ${path})`, "export the table again as UTF-8");
-  }
+  return decodeUtf8(bytes, "study", path);
 }
 
 /** `tastemaker study analyse FILE`: what people said of pairs of pictures. @throws UsageError as `parseAnswers`, and for a file that cannot be read */
