@@ -3,13 +3,13 @@ import { dirname, join } from "node:path";
 import type { Picture } from "@tastemaker/diffusion";
 import sharp from "sharp";
 import { resolvePrompts } from "../data/prompt-lists.ts";
-import { cutSheet, sheetColumns } from "../images/contact-sheet.ts";
+import { cutSheet, cutSquare, sheetColumns } from "../images/contact-sheet.ts";
 import { readPicture } from "../images/read-picture.ts";
 import { sheetName } from "../logs/run-events.ts";
 import { writeFileAtomic } from "../storage/atomic-file.ts";
 import { ensureFolder } from "../storage/ensure-folder.ts";
 import { runPaths } from "../storage/run-directory.ts";
-import { shown } from "../train/evaluation.ts";
+import { sheetPictures } from "../train/evaluation.ts";
 import { type ExperimentPaths, specPaths } from "./paths.ts";
 import { baseOf, type RunSpec } from "./run-record.ts";
 
@@ -28,12 +28,9 @@ function stripOf(pictures: readonly Picture[]): Picture {
 }
 
 /** The pictures of a strip. */
-export function cutStrip({ pixels, width, height }: Picture): Picture[] {
-  return Array.from({ length: Math.floor(width / height) }, (_, n) => {
-    const cut = new Uint8Array(3 * height * height);
-    for (let y = 0; y < height; y++) cut.set(pixels.subarray(3 * (y * width + n * height), 3 * (y * width + (n + 1) * height)), 3 * y * height);
-    return { pixels: cut, width: height, height };
-  });
+export function cutStrip(strip: Picture): Picture[] {
+  const { width, height: side } = strip;
+  return Array.from({ length: Math.floor(width / side) }, (_, n) => cutSquare(strip, n * side, 0, side));
 }
 
 /** Whether a run's pictures are shown in a figure: of each row of Table 1 the first seed, and the animals. */
@@ -56,7 +53,7 @@ export async function keepPictures(spec: RunSpec, paths: ExperimentPaths): Promi
   const { run, picture, basePicture } = specPaths(paths, spec.id);
   const { samples } = runPaths(run);
   const { "evaluation.prompts": prompts, "evaluation.count": evaluated } = spec.settings as { "evaluation.prompts": string | readonly string[]; "evaluation.count": number };
-  const count = (await resolvePrompts(prompts, Math.min(shown, evaluated))).prompts.length;
+  const count = (await resolvePrompts(prompts, Math.min(sheetPictures, evaluated))).prompts.length;
   const base = basePicture(baseOf(spec.method), spec.part === "animals");
   if (!existsSync(base)) await keep(join(samples, sheetName(0)), base, count);
   await keep(join(samples, sheetName(spec.iterations)), picture, count);

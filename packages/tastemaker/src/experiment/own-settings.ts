@@ -1,12 +1,11 @@
 import { UsageError } from "@tastemaker/tensor";
+import { samplingFlags } from "./run-command.ts";
 
 /** Settings that every run gets from the plan: what it is of (specification), and how it is measured. */
 const planned = ["objective", "model", "prompts", "rewards", "learningRate", "seed", "iterations", "beta", "divergence.kind", "evaluation.prompts", "evaluation.count", "evaluation.every", "evaluation.metrics", "checkpoint.every", "watch.action", "threads", "out"] as const;
 /** Settings by which methods differ; `world.settings` would be overridden. */
 const byMethod = ["batchSize", "policy.samplesPerIteration"] as const;
-/** Settings of sampling: pictures of all runs are compared with those of one untrained model. */
-const sampling = ["steps", "timesteps", "guidanceScale"] as const;
-/** The same, which evaluations of an experiment do not take. */
+/** Settings of sampling that evaluations of an experiment do not take (they take `samplingFlags`). */
 const unsupported = ["eta", "imageSize", "modelConfig"] as const;
 
 /** Whether setting one of two paths changes the other. */
@@ -20,7 +19,7 @@ export function checkOwnSettings(settings: Readonly<Record<string, unknown>>, wh
   const reasons: readonly (readonly [readonly string[], string])[] = [
     [planned, "leave it out; the experiment sets it"],
     [unsupported, "leave it out; all models of an experiment are sampled alike"],
-    kind === "world" ? [byMethod, "set it for single methods, in `extras`"] : [sampling, "set it in `world.settings`, for all models"],
+    kind === "world" ? [byMethod, "set it for single methods, in `extras`"] : [Object.keys(samplingFlags), "set it in `world.settings`, for all models"],
   ];
   for (const path of Object.keys(settings)) {
     for (const [names, cure] of reasons) {

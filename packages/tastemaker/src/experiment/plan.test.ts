@@ -3,6 +3,7 @@ import { resolveTrainConfig } from "../config/load-config.ts";
 import { objects } from "../worlds/emoji/vocabulary.ts";
 import { animalWords, type Budget, budgets } from "./budget.ts";
 import type { Calibration } from "./calibration.ts";
+import { checkOwnSettings } from "./own-settings.ts";
 import { betaOf, neededMethods, neededRates, planOutline, planPaper, publishedRates, rewardEvaluationsOf, type SearchResult, type SweepResult } from "./plan.ts";
 import { divergenceMethods, methods, type RunSpec, trainedRewards } from "./run-record.ts";
 import { everything, searched, type Selection } from "./selection.ts";
@@ -73,6 +74,10 @@ describe("the plan of the paper", () => {
       const config = resolveTrainConfig(undefined, Object.entries(given).map(([path, value]) => ({ path, value, option: path })));
       expect(config, id).toMatchObject({ learningRate, seed, iterations, threads: 1 });
     }
+  });
+
+  it("refuses all that it sets itself as settings of a budget", () => {
+    for (const path of new Set(full.flatMap(({ settings }) => Object.keys(settings)))) expect(() => checkOwnSettings({ [path]: 1 }, "a budget", "world"), path).toThrow(`got "${path}"`);
   });
 
   it("chooses rates on another seed than the tables have", () => {

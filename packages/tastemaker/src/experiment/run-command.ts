@@ -25,11 +25,13 @@ export function finalArguments({ world, finalPrompts }: Budget, out: string): st
   return [...prompts, "--limit", String(finalPrompts), "--metrics", metrics.join(","), "--seeds", "1", "--seed", "0", "--threads", "1", "--cache-limit", "4", "--out", out];
 }
 
+/** Settings of sampling and their flags of `tastemaker evaluate`: pictures of all runs are compared with those of one untrained model. */
+export const samplingFlags = { steps: "--steps", timesteps: "--timesteps", guidanceScale: "--guidance" } as const;
+
 /** Arguments of the `tastemaker evaluate` that measures an untrained model. */
 export function baseArguments(budget: Budget, kind: "emoji" | "emoji-teacher", out: string): string[] {
   const { models, settings } = budget.world;
-  const sampling = { steps: "--steps", timesteps: "--timesteps", guidanceScale: "--guidance" };
-  const given = Object.entries(sampling).flatMap(([path, flag]) => (settings[path] === undefined ? [] : [flag, String(settings[path])]));
+  const given = Object.entries(samplingFlags).flatMap(([path, flag]) => (settings[path] === undefined ? [] : [flag, String(settings[path])]));
   return ["evaluate", "--model", models[kind], ...given, ...finalArguments(budget, out)];
 }
 

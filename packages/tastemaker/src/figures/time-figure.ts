@@ -124,8 +124,9 @@ interface ReadPanel extends TimePanel {
 }
 
 function panelMarkup({ curves, isLong, race, span, leaves, metric, title }: ReadPanel, { box, isBottom }: Panel): string {
-  const all = curves.flatMap(({ points }) => points);
-  const x = isLong ? logAxisFromZero(Math.max(...all.map(({ seconds }) => seconds)), Math.min(...curves.map(lastSecond)) / 10, box.x, box.x + box.width) : linearAxis([0, ...all.map(({ seconds }) => seconds)], box.x, box.x + box.width, 4, { isTight: true });
+  const seconds = curves.map(lastSecond);
+  const [left, right] = [box.x, box.x + box.width];
+  const x = isLong ? logAxisFromZero(Math.max(...seconds), Math.min(...seconds) / 10, left, right) : linearAxis([0, ...seconds], left, right, 4, { isTight: true });
   const y = linearAxis(span, box.y + box.height, box.y, 5);
   // A picture in the picture cuts what leaves the panel.
   const framed = (markup: string): string => (leaves ? element("svg", { ...box, viewBox: [box.x, box.y, box.width, box.height].map(round).join(" ") }, markup) : markup);

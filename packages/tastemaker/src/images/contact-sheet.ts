@@ -35,22 +35,27 @@ function isDoubled({ pixels, width, height }: Picture): boolean {
   return width % 2 === 0;
 }
 
+/** A square of `side`² pixels of a picture, `zoom` pixels apart. */
+export function cutSquare({ pixels, width }: Picture, left: number, top: number, side: number, zoom = 1): Picture {
+  const cut = new Uint8Array(3 * side * side);
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const from = 3 * ((top + y * zoom) * width + left + x * zoom);
+      cut.set(pixels.subarray(from, from + 3), 3 * (y * side + x));
+    }
+  }
+  return { pixels: cut, width: side, height: side };
+}
+
 /** The first pictures of a `contactSheet` (zoom 1 or 2) of `count` pictures in so many columns. Throws `RangeError` for a picture that is no such sheet. */
 export function cutSheet(sheet: Picture, count: number, columns: number, first: number = count): Picture[] {
-  const { pixels, width, height } = sheet;
+  const { width, height } = sheet;
   const zoom = isDoubled(sheet) ? 2 : 1;
   const cell = width / columns / zoom;
   const side = cell - 2;
   if (!Number.isInteger(cell) || side < 1 || height !== Math.ceil(count / columns) * cell * zoom) throw new RangeError(`sheet: expected ${count} square pictures in ${columns} columns, got ${width}×${height} pixels`);
   return Array.from({ length: Math.min(first, count) }, (_, n) => {
     const [left, top] = [(n % columns) * cell + 1, Math.floor(n / columns) * cell + 1];
-    const cut = new Uint8Array(3 * side * side);
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        const from = 3 * ((top + y) * zoom * width + (left + x) * zoom);
-        cut.set(pixels.subarray(from, from + 3), 3 * (y * side + x));
-      }
-    }
-    return { pixels: cut, width: side, height: side };
+    return cutSquare(sheet, left * zoom, top * zoom, side, zoom);
   });
 }

@@ -39,7 +39,7 @@ export interface EvaluatorOptions {
 }
 
 /** Pictures per contact sheet, and pairs in the report's gallery, at most. */
-export const shown = 16;
+export const sheetPictures = 16;
 
 /**
  * Compares base and tuned model on the same prompts and the same noise (streams `evaluation`, `evaluation/1`, … one per picture of a prompt, addressed by
@@ -85,7 +85,7 @@ export class Evaluator {
       metrics[diversityName] = { base: base.scores[diversityName], tuned: tuned.scores[diversityName]!, unit, higherIsBetter: true, isTrained: false };
     }
     const images: { prompt: string; base: string; tuned: string }[] = [];
-    for (const [index, prompt] of prompts.slice(0, shown).entries()) {
+    for (const [index, prompt] of prompts.slice(0, sheetPictures).entries()) {
       const names = { base: `samples/base/${pad(index)}.png`, tuned: `samples/tuned/${pad(index)}.png` };
       await run.writeFile(names.base, await encodePng(pictureOf(base.images[index]!, model.imageSize, model.imageSize)));
       await run.writeFile(names.tuned, await encodePng(pictureOf(tuned.images[index]!, model.imageSize, model.imageSize)));
@@ -101,7 +101,7 @@ export class Evaluator {
   /** A sheet of the first pictures as PNG. */
   async sheet(scored: Scored): Promise<Uint8Array> {
     const { imageSize } = this.#options.model;
-    const pictures = scored.images.slice(0, shown);
+    const pictures = scored.images.slice(0, sheetPictures);
     return contactSheet(pictures, imageSize, sheetColumns(pictures.length), imageSize < 200 ? 2 : 1);
   }
 
